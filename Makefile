@@ -1,0 +1,57 @@
+# make help lists the targets. demo and build need Go alone; deps installs what the tests need besides.
+SHELL := /bin/bash
+
+FUZZTIME ?= 3s
+LINT     := go tool -modfile=tools/go.mod golangci-lint
+# Packages with end-to-end tests: real processes and players, behind the build tag e2e.
+E2E       = $(sort $(dir $(shell grep -rl --include='*_test.go' '^//go:build.*\be2e\b' .)))
+
+.PHONY: help demo build test race fuzz lint vet bench check deps media e2e clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: build ## Watch the sample title through a swarm of real processes
+	./build/shoal demo
+
+build: ## Build build/shoal
+	go build -o build/shoal ./cmd/shoal
+
+test: deps ## Run every test: unit, then end to end with real players
+	go test ./...
+	@$(MAKE) --no-print-directory e2e
+
+race: ## Run the unit tests under the race detector
+	go test -race ./...
+
+e2e: ## Run the end-to-end tests
+	go test -count=1 -p 1 -timeout 10m -tags e2e $(E2E)
+
+fuzz: ## Fuzz every decoder for FUZZTIME (3s) each
+	FUZZTIME='$(FUZZTIME)' scripts/fuzz.sh
+
+lint: ## Run golangci-lint with the rules of .golangci.yml
+	$(LINT) run ./...
+
+vet: ## Run go vet, end-to-end tests included
+	go vet -tags e2e ./...
+
+bench: ## Measure: benchmarks of every package, then the comparisons with other systems
+	go test -run '^$$' -bench . ./...
+	scripts/bench.sh
+
+check: deps ## What CI runs: lint, vet, race tests, short fuzz, end to end
+	@for step in lint vet race fuzz e2e; do \
+		start=$$SECONDS; echo "== $$step"; \
+		$(MAKE) --no-print-directory $$step || exit 1; \
+		echo "== $$step took $$((SECONDS - start)) s"; \
+	done
+
+deps: ## Install with apt what the tests need and the machine lacks
+	@scripts/deps.sh
+
+media: ## Make larger titles under build/media (not committed)
+	scripts/media.sh large build/media
+
+clean: ## Remove everything that make has made
+	rm -rf build

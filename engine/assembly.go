@@ -1,0 +1,210 @@
+package engine
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"shoal/engine/swarm"
+	"shoal/internal/wire"
+)
+
+// buffer is the memory of one piece. It is written by the loop alone until its
+// piece is complete and read-only from then on; hash workers, the store's
+// writer, readers and the server of others then share it, each with a
+// reference of its own.
+type buffer struct {
+	data [wire.PieceBytes]byte
+	refs atomic.Int32
+}
+
+// buffers is shared by all engines of a process: a buffer has no owner once it
+// is free.
+var buffers = sync.Pool{New: func() any { return new(buffer) }}
+
+// newBuffer returns a buffer with one reference and undefined content.
+func newBuffer() *buffer {
+	b := buffers.Get().(*buffer)
+	b.refs.Store(1)
+	return b
+}
+
+func (b *buffer) retain() *buffer {
+	b.refs.Add(1)
+	return b
+}
+
+// release gives one reference back. A reference that is never given back costs
+// the pool a buffer, nothing else: the garbage collector takes it.
+func (b *buffer) release() {
+	switch n := b.refs.Add(-1); {
+	case n == 0:
+		buffers.Put(b)
+	case n < 0:
+		panic("BUG: piece buffer released twice")
+	}
+}
+
+// assembly is a piece in progress: chunks are opened straight into its buffer.
+type assembly struct {
+	piece   swarm.Piece
+	content *content
+	size    int
+	buf     *buffer
+	sum     [32]byte // once hashed
+	state   assemblyState
+	// released: the core gave the piece up while it was being hashed. A good
+	// copy is kept all the same, a bad one tells nothing.
+	released bool
+}
+
+type assemblyState uint8
+
+const (
+	filling assemblyState = iota
+	hashing               // a worker reads the buffer
+	hashed                // sum is set, the manifest's hash is not known yet
+)
+
+// assemble returns the piece in progress, and begins it when it is new. The
+// core bounds how many there are: its active queue.
+func (l *loop) assemble(pc swarm.Piece) *assembly {
+	if l.lastAssembly != nil && l.lastAssembly.piece == pc {
+		return l.lastAssembly
+	}
+	a := l.assemblies[pc]
+	if a == nil {
+		c := l.contents[pc.File]
+		if c == nil {
+			panic("BUG: the core names a file that it was not told of")
+		}
+		a = &assembly{piece: pc, content: c, size: wire.PieceSize(c.length, pc.Index), buf: newBuffer()}
+		l.assemblies[pc] = a
+	}
+	l.lastAssembly = a
+	return a
+}
+
+// forget ends a piece in progress; the caller has taken over or given up its buffer.
+func (l *loop) forget(a *assembly) {
+	if l.assemblies[a.piece] == a {
+		delete(l.assemblies, a.piece)
+	}
+	if l.lastAssembly == a {
+		l.lastAssembly = nil
+	}
+}
+
+// dropAssembly gives up a piece in progress. While a worker hashes it, the
+// worker's answer ends it.
+func (l *loop) dropAssembly(pc swarm.Piece) {
+	a := l.assemblies[pc]
+	if a == nil {
+		return
+	}
+	l.forget(a)
+	if a.state == filling {
+		a.buf.release()
+	} else {
+		a.released = true
+	}
+}
+
+// residentPieces bounds the verified pieces kept in memory for readers and for
+// serving: 24 MiB, of an RSS of 80 MiB. It covers what 32 leeches have in
+// flight at 12 pieces each.
+const residentPieces = 384
+
+// residentIdle is how long an unused piece stays resident: several request
+// time-outs of a leech that asks again.
+const residentIdle = 5 * time.Second
+
+// resident is a verified piece in memory.
+type resident struct {
+	piece      swarm.Piece
+	buf        *buffer
+	size       int
+	used       time.Time
+	storing    bool // must stay until the store has it
+	prev, next *resident
+}
+
+// residents is a cache of verified pieces, least recently used first out.
+type residents struct {
+	byPiece map[swarm.Piece]*resident
+	list    resident // ring; list.next was used last
+}
+
+func newResidents() *residents {
+	r := &residents{byPiece: make(map[swarm.Piece]*resident)}
+	r.list.prev, r.list.next = &r.list, &r.list
+	return r
+}
+
+// add takes over the caller's reference to buf.
+func (r *residents) add(now time.Time, pc swarm.Piece, buf *buffer, size int, storing bool) {
+	if old := r.byPiece[pc]; old != nil {
+		buf.release() // two loads of one piece: the first copy is as good
+		old.storing = old.storing || storing
+		return
+	}
+	e := &resident{piece: pc, buf: buf, size: size, storing: storing}
+	r.byPiece[pc] = e
+	r.touch(now, e)
+	for e := r.list.prev; len(r.byPiece) > residentPieces && e != &r.list; {
+		prev := e.prev
+		if !e.storing {
+			r.drop(e)
+		}
+		e = prev
+	}
+}
+
+// get returns the piece and marks it used; nil when it is not resident.
+func (r *residents) get(now time.Time, pc swarm.Piece) *resident {
+	e := r.byPiece[pc]
+	if e != nil {
+		r.touch(now, e)
+	}
+	return e
+}
+
+// stored lets a piece go when it is idle.
+func (r *residents) stored(pc swarm.Piece) {
+	if e := r.byPiece[pc]; e != nil {
+		e.storing = false
+	}
+}
+
+// remove drops a piece that is no longer to be served.
+func (r *residents) remove(pc swarm.Piece) {
+	if e := r.byPiece[pc]; e != nil {
+		r.drop(e)
+	}
+}
+
+// expire drops what was not used for residentIdle.
+func (r *residents) expire(now time.Time) {
+	for e := r.list.prev; e != &r.list && now.Sub(e.used) > residentIdle; {
+		prev := e.prev
+		if !e.storing {
+			r.drop(e)
+		}
+		e = prev
+	}
+}
+
+func (r *residents) touch(now time.Time, e *resident) {
+	e.used = now
+	if e.prev != nil {
+		e.prev.next, e.next.prev = e.next, e.prev
+	}
+	e.prev, e.next = &r.list, r.list.next
+	e.prev.next, e.next.prev = e, e
+}
+
+func (r *residents) drop(e *resident) {
+	e.prev.next, e.next.prev = e.next, e.prev
+	delete(r.byPiece, e.piece)
+	e.buf.release()
+}

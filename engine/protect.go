@@ -1,0 +1,34 @@
+package engine
+
+import "time"
+
+// protectQueue bounds renewals that wait for the store. They come once a second
+// per title; when the store is slower than that, one may be skipped.
+const protectQueue = 16
+
+type protectJob struct {
+	list  []protection
+	until time.Time
+}
+
+// protect asks the store to keep ranges, on a goroutine of its own: the store's
+// lock may be held while it writes.
+func (l *loop) protect(list []protection, until time.Time) {
+	select {
+	case l.e.protectJobs <- protectJob{list, until}:
+	default:
+	}
+}
+
+func (e *Engine) protectWorker() {
+	for {
+		select {
+		case job := <-e.protectJobs:
+			for _, p := range job.list {
+				e.store.Protect(p.root, p.first, p.last, job.until)
+			}
+		case <-e.ctx.Done():
+			return
+		}
+	}
+}

@@ -1,0 +1,166 @@
+package proxy
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+)
+
+// preflightMaxAge is how long a browser may remember a preflight: Chromium's
+// own upper bound is two hours; ten minutes let a changed configuration be felt.
+const preflightMaxAge = "600"
+
+// corsHeadersBytesMax bounds the list of headers that a preflight asks for; the
+// four CMCD headers, Range and Authorization take 80 bytes.
+const corsHeadersBytesMax = 1 << 10
+
+// guard decides which requests the node answers at all.
+type guard struct {
+	hosts     map[string]bool // lower case, without port
+	origins   map[string]bool // scheme://host[:port], lower case
+	anyOrigin bool
+}
+
+func newGuard(hosts, origins []string) guard {
+	g := guard{hosts: make(map[string]bool), origins: make(map[string]bool)}
+	for _, h := range hosts {
+		g.hosts[hostName(h)] = true
+	}
+	for _, o := range origins {
+		if o == "*" {
+			g.anyOrigin = true
+		}
+		g.origins[strings.ToLower(strings.TrimSuffix(o, "/"))] = true
+	}
+	return g
+}
+
+// admit sets the CORS headers and reports whether the request goes on. When it
+// does not, the answer is written.
+func (g guard) admit(w http.ResponseWriter, r *http.Request) bool {
+	if !g.hostAllowed(r.Host) {
+		// 421: the connection is not meant for this authority (RFC 9110
+		// §15.5.20). A page that made its own name resolve to 127.0.0.1 sends
+		// that name as Host, and must not read what other sites' viewers watch.
+		refuse(w, http.StatusMisdirectedRequest, fmt.Sprintf(
+			"shoal does not answer for host %.80q: use 127.0.0.1 or localhost, or add the name with --allow-host.", r.Host))
+		return false
+	}
+	origin := r.Header.Get("Origin")
+	if origin != "" {
+		w.Header().Add("Vary", "Origin")
+	}
+	switch {
+	case origin != "" && !g.originAllowed(origin, r.Host):
+		refuse(w, http.StatusForbidden, fmt.Sprintf(
+			"shoal does not answer pages of %.80q: add the page's origin with --cors.", origin))
+		return false
+	case origin == "" && g.foreignEmbed(r):
+		refuse(w, http.StatusForbidden,
+			"shoal does not answer media elements of pages that are not configured: add the page's origin with --cors.")
+		return false
+	}
+	if origin != "" {
+		g.cors(w.Header(), origin)
+	}
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+		return true
+	case http.MethodOptions:
+		g.preflight(w, r)
+		return false
+	default:
+		w.Header().Set("Allow", "GET, HEAD, OPTIONS")
+		refuse(w, http.StatusMethodNotAllowed, "shoal answers GET, HEAD and OPTIONS.")
+		return false
+	}
+}
+
+func (g guard) hostAllowed(host string) bool {
+	name := hostName(host)
+	if name == "localhost" || strings.HasSuffix(name, ".localhost") || g.hosts[name] {
+		return true // RFC 6761 §6.3: localhost names are loopback
+	}
+	addr, err := netip.ParseAddr(name)
+	return err == nil && addr.Unmap().IsLoopback()
+}
+
+func (g guard) originAllowed(origin, host string) bool {
+	origin = strings.ToLower(origin)
+	if g.anyOrigin || g.origins[origin] {
+		return true
+	}
+	u, err := url.Parse(origin)
+	return err == nil && u.Host != "" && u.Host == strings.ToLower(host) // the node's own pages
+}
+
+// foreignEmbed tells whether another site's page embeds the node's bytes without
+// CORS, e.g. <video src>. Browsers mark such requests (Fetch Metadata); the
+// page is then known by its Referer. Players outside a browser send neither.
+func (g guard) foreignEmbed(r *http.Request) bool {
+	if r.Header.Get("Sec-Fetch-Site") != "cross-site" || r.Header.Get("Sec-Fetch-Mode") == "navigate" || g.anyOrigin {
+		return false
+	}
+	u, err := url.Parse(r.Header.Get("Referer"))
+	return err != nil || !g.origins[strings.ToLower(u.Scheme+"://"+u.Host)]
+}
+
+func (g guard) cors(h http.Header, origin string) {
+	h.Set("Access-Control-Allow-Origin", origin)
+	if g.origins[strings.ToLower(origin)] {
+		h.Set("Access-Control-Allow-Credentials", "true") // players with withCredentials
+	}
+	h.Set("Access-Control-Expose-Headers", "Accept-Ranges, Content-Length, Content-Range, Date, ETag")
+	h.Set("Timing-Allow-Origin", origin)
+	// A page under COEP may load from us: whoever got here is configured.
+	h.Set("Cross-Origin-Resource-Policy", "cross-origin")
+}
+
+// preflight answers OPTIONS, also outside CORS (RFC 9110 §9.3.7). CMCD in
+// headers makes every request of a web player a preflighted one.
+func (g guard) preflight(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Allow", "GET, HEAD, OPTIONS")
+	if r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != "" {
+		h.Add("Vary", "Access-Control-Request-Headers")
+		h.Set("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS")
+		if asked := r.Header.Get("Access-Control-Request-Headers"); asked != "" && len(asked) <= corsHeadersBytesMax {
+			h.Set("Access-Control-Allow-Headers", asked)
+		}
+		h.Set("Access-Control-Max-Age", preflightMaxAge)
+		// Private Network Access and its successor ask before a public page may
+		// reach a loopback address.
+		if r.Header.Get("Access-Control-Request-Private-Network") == "true" {
+			h.Set("Access-Control-Allow-Private-Network", "true")
+		}
+		if r.Header.Get("Access-Control-Request-Local-Network") == "true" {
+			h.Set("Access-Control-Allow-Local-Network", "true")
+		}
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// hostName is the lower-case name of HOST, HOST:PORT, [V6] or [V6]:PORT.
+func hostName(host string) string {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	return strings.ToLower(strings.TrimSuffix(host, "."))
+}
+
+// refuse answers with one sentence for the person who reads it.
+func refuse(w http.ResponseWriter, code int, sentence string) {
+	h := w.Header()
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	h.Del("Content-Length")
+	h.Del("Content-Range")
+	h.Del("Etag")
+	w.WriteHeader(code)
+	_, _ = w.Write([]byte(sentence + "\n")) // the client may be gone
+}

@@ -1,0 +1,324 @@
+package swarm
+
+import (
+	"bytes"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"shoal/internal/wire"
+	"shoal/scheduler"
+)
+
+const (
+	// Interest reaches from interestBehind before a playhead, for those who seek
+	// back, to interestAhead beyond its window, so that it need not be told anew
+	// with every segment.
+	interestBehind = 30 * time.Second
+	interestAhead  = 2 * time.Minute
+	// interestStep is how far the range must move to be told again.
+	interestStep = 30 * time.Second
+	// maxHandles bounds the files that are announced on one session: a two-hour
+	// title of 8 tracks in 2 s segments has 28,800.
+	maxHandles = 1 << 16
+	// maxUnknown bounds announcements of files whose records are not read yet.
+	maxUnknown = 512
+)
+
+// updateInterests tells the peers which range of each title is of interest now.
+func (c *Core) updateInterests(now time.Time) {
+	for ti := range c.titles {
+		want := c.interestIn(now, Title(ti))
+		for slot, p := range c.peers {
+			if p != nil && p.in(Title(ti)) {
+				c.tellInterest(Peer(slot), p, want)
+			}
+		}
+	}
+}
+
+// interestIn returns the range that covers the playheads of all viewers.
+func (c *Core) interestIn(now time.Time, ti Title) interest {
+	in := interest{title: ti}
+	for _, v := range c.viewers {
+		if v.play.Title != ti {
+			continue
+		}
+		pos := max(v.position(now), 0)
+		from, to := max(pos-interestBehind, 0), pos+c.cfg.Ahead+interestAhead
+		if !in.active || from < in.from {
+			in.from = from
+		}
+		in.to, in.active = max(in.to, to), true
+	}
+	if !in.active && c.reads(ti) {
+		// A read without a viewer: its place in time is not known.
+		in.to, in.active = math.MaxUint32*time.Millisecond, true
+	}
+	return in
+}
+
+// reads reports whether a read is open on a file of the title.
+func (c *Core) reads(ti Title) bool {
+	return slices.ContainsFunc(c.wants, func(w *want) bool {
+		return slices.ContainsFunc(c.files[w.File].places, func(p place) bool { return p.title == ti })
+	})
+}
+
+func (c *Core) tellInterest(slot Peer, p *peer, want interest) {
+	i := slices.IndexFunc(p.asked, func(o interest) bool { return o.title == want.title })
+	if i >= 0 {
+		old := p.asked[i]
+		same := old.active == want.active
+		near := absDuration(old.from-want.from) < interestStep && absDuration(old.to-want.to) < interestStep
+		if same && (near || !want.active) {
+			return
+		}
+		p.asked[i] = want
+	} else {
+		p.asked = append(p.asked, want)
+	}
+	c.send(slot, wire.Interest{
+		Title: c.titles[want.title].id, Active: want.active,
+		FromMillis: millis(want.from), ToMillis: millis(want.to),
+	})
+}
+
+func absDuration(d time.Duration) time.Duration {
+	if d < 0 {
+		return -d
+	}
+	return d
+}
+
+func millis(d time.Duration) uint32 {
+	return uint32(min(max(d.Milliseconds(), 0), math.MaxUint32))
+}
+
+func (c *Core) send(slot Peer, m wire.Control) {
+	c.out.Control = append(c.out.Control, ControlMessage{Peer: slot, Message: m})
+}
+
+// interested takes a leech's interest and announces what we have of it.
+func (c *Core) interested(p *peer, m wire.Interest) {
+	i := slices.IndexFunc(c.titles, func(t *title) bool { return t.id == m.Title })
+	if i < 0 || !p.in(Title(i)) {
+		c.garbage(p, dropNotJoined)
+		return
+	}
+	in := interest{
+		title: Title(i), active: m.Active,
+		from: time.Duration(m.FromMillis) * time.Millisecond,
+		to:   time.Duration(m.ToMillis) * time.Millisecond,
+	}
+	p.interest = slices.DeleteFunc(p.interest, func(o interest) bool { return o.title == in.title })
+	p.interest = append(p.interest, in)
+	if !in.active || c.cfg.NoUpload {
+		return
+	}
+	for _, id := range c.titles[i].files {
+		if !c.files[id].stored.IsEmpty() && p.covers(c.files[id]) {
+			c.announce(p, id)
+		}
+	}
+}
+
+// covers reports whether a leech wants to know of a file.
+func (p *peer) covers(f *file) bool {
+	for _, pl := range f.places {
+		for _, in := range p.interest {
+			if in.active && in.title == pl.title && (!pl.timed || (pl.from < in.to && in.from < pl.to)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// announce gives a file a handle on this session and says what we have of it.
+func (c *Core) announce(p *peer, id File) {
+	if _, done := p.ourHandle[id]; done || len(p.ours) >= maxHandles {
+		return
+	}
+	h := uint16(len(p.ours))
+	p.ours = append(p.ours, id)
+	p.ourHandle[id] = h
+	f := c.files[id]
+	b, err := f.stored.ToBytes()
+	if err != nil {
+		panic("BUG: a bitmap does not serialize: " + err.Error())
+	}
+	c.send(p.slot, wire.Have{Handle: h, Root: f.root, Length: uint64(f.length), Bitmap: b})
+}
+
+// sendDeltas announces what was stored and evicted since the last batch.
+func (c *Core) sendDeltas() {
+	if !c.cfg.NoUpload {
+		for _, p := range c.peers {
+			if p != nil {
+				c.sendDelta(p)
+			}
+		}
+	}
+	c.fresh, c.gone = c.fresh[:0], c.gone[:0]
+}
+
+func (c *Core) sendDelta(p *peer) {
+	// A file that gets its handle now is announced whole, as it stands now.
+	known := len(p.ours)
+	var runs []wire.HaveRun
+	add := func(pc Piece, remove bool) {
+		h, ok := p.ourHandle[pc.File]
+		switch {
+		case ok && int(h) < known:
+			runs = appendRun(runs, h, pc.Index, remove)
+		case !ok && !remove && p.covers(c.files[pc.File]):
+			c.announce(p, pc.File)
+		}
+	}
+	for _, pc := range c.fresh {
+		if c.files[pc.File].stored.Contains(pc.Index) {
+			add(pc, false)
+		}
+	}
+	for _, pc := range c.gone {
+		if !c.files[pc.File].stored.Contains(pc.Index) {
+			add(pc, true)
+		}
+	}
+	for part := range slices.Chunk(runs, wire.MaxHaveRuns) {
+		c.send(p.slot, wire.HaveDelta{Runs: part})
+	}
+}
+
+// appendRun grows the last run if the piece follows it.
+func appendRun(runs []wire.HaveRun, h uint16, index uint32, remove bool) []wire.HaveRun {
+	if n := len(runs); n > 0 {
+		last := &runs[n-1]
+		if last.Handle == h && last.Remove == remove && last.First+last.Count == index {
+			last.Count++
+			return runs
+		}
+	}
+	return append(runs, wire.HaveRun{Handle: h, Remove: remove, First: index, Count: 1})
+}
+
+// has takes a seed's announcement of a file.
+func (c *Core) has(p *peer, m wire.Have) {
+	id, ok := c.byRoot[m.Root]
+	if !ok {
+		if len(p.unknown) < maxUnknown {
+			p.unknown = append(p.unknown, m)
+		} else {
+			c.garbage(p, dropOverflow)
+		}
+		return
+	}
+	f := c.files[id]
+	if !slices.ContainsFunc(f.places, func(pl place) bool { return p.in(pl.title) }) {
+		c.garbage(p, dropNotJoined)
+		return
+	}
+	bm := parseBitmap(m.Bitmap, f.pieces)
+	if bm == nil || m.Length != uint64(f.length) {
+		c.garbage(p, dropBitmap)
+		return
+	}
+	if old, used := p.theirs[m.Handle]; used && old != id {
+		c.garbage(p, dropHandle) // a handle means one file for a session's life
+		return
+	}
+	p.theirs[m.Handle] = id
+	p.theirHandle[id] = m.Handle
+	p.holds[id] = bm
+	for _, n := range c.order {
+		if n.piece.File == id && c.needs[n.piece] == n {
+			c.sched.Holds(scheduler.Seed(p.slot), key(n.piece), bm.Contains(n.piece.Index))
+		}
+	}
+	c.moved = true
+}
+
+// parseBitmap reads a peer's bitmap; nil when it is malformed or names pieces
+// beyond the file.
+func parseBitmap(b []byte, pieces uint32) (bm *roaring.Bitmap) {
+	defer func() {
+		// The library checks its input, but its input is a stranger's.
+		if recover() != nil {
+			bm = nil
+		}
+	}()
+	bm = roaring.New()
+	if _, err := bm.ReadFrom(bytes.NewReader(b)); err != nil || bm.Validate() != nil {
+		return nil
+	}
+	if !bm.IsEmpty() && bm.Maximum() >= pieces {
+		return nil
+	}
+	return bm
+}
+
+// retryUnknown takes announcements that came before their files' records.
+func (c *Core) retryUnknown(p *peer) {
+	waiting := p.unknown
+	p.unknown = nil
+	for _, m := range waiting {
+		c.has(p, m)
+	}
+}
+
+// hasChanged takes a seed's batch of gained and lost pieces.
+func (c *Core) hasChanged(p *peer, m wire.HaveDelta) {
+	for _, r := range m.Runs {
+		id, ok := p.theirs[r.Handle]
+		if !ok {
+			if !c.changeUnknown(p, r) {
+				c.garbage(p, dropHandle)
+			}
+			continue
+		}
+		f := c.files[id]
+		if r.First >= f.pieces || r.Count > f.pieces-r.First {
+			c.garbage(p, dropPiece)
+			continue
+		}
+		if bm := p.holds[id]; r.Remove {
+			bm.RemoveRange(uint64(r.First), uint64(r.First)+uint64(r.Count))
+		} else {
+			bm.AddRange(uint64(r.First), uint64(r.First)+uint64(r.Count))
+		}
+		for i := r.First; i < r.First+r.Count; i++ {
+			pc := Piece{id, i}
+			if _, needed := c.needs[pc]; needed {
+				c.sched.Holds(scheduler.Seed(p.slot), key(pc), !r.Remove)
+			}
+		}
+	}
+	c.moved = true
+}
+
+// changeUnknown applies a delta to a file that waits for its record.
+func (c *Core) changeUnknown(p *peer, r wire.HaveRun) bool {
+	i := slices.IndexFunc(p.unknown, func(h wire.Have) bool { return h.Handle == r.Handle })
+	if i < 0 {
+		return false
+	}
+	h := &p.unknown[i]
+	bm := parseBitmap(h.Bitmap, wire.PieceCount(int64(min(h.Length, math.MaxInt64))))
+	if bm == nil || uint64(r.First)+uint64(r.Count) > wire.MaxPiece+1 {
+		return false
+	}
+	if r.Remove {
+		bm.RemoveRange(uint64(r.First), uint64(r.First)+uint64(r.Count))
+	} else {
+		bm.AddRange(uint64(r.First), uint64(r.First)+uint64(r.Count))
+	}
+	b, err := bm.ToBytes()
+	if err != nil || len(b) > wire.MaxBitmapBytes {
+		return false
+	}
+	h.Bitmap = b
+	return true
+}

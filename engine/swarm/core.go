@@ -1,0 +1,208 @@
+package swarm
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"shoal/internal/wire"
+	"shoal/scheduler"
+)
+
+// Bounds and rhythms of a Core.
+const (
+	defaultAhead      = 60 * time.Second
+	defaultMaxPeers   = 32
+	defaultMaxFetches = 4
+
+	// refreshEvery is how often the windows before the playheads slide.
+	refreshEvery = 500 * time.Millisecond
+	// planEvery is how often the schedulability test runs: a tenth of its margin
+	// and less, so that its grain does not matter.
+	planEvery = 50 * time.Millisecond
+	// deltaEvery batches announcements of new pieces: ten pieces of a 6 Mbit/s
+	// track arrive in about a second, and a leech can wait a tenth of one.
+	deltaEvery = 100 * time.Millisecond
+)
+
+// Core is the deciding part of a peer. See the package comment for its cycle.
+type Core struct {
+	cfg   Config
+	rng   *rand.Rand
+	sched *scheduler.Scheduler
+	cdn   *scheduler.CDNMeter
+
+	titles  []*title
+	files   []*file
+	byRoot  map[[32]byte]File
+	viewers []*viewer
+	wants   []*want
+	needs   map[Piece]*need
+	order   []*need // the same needs, oldest first: maps have no order
+	round   uint64  // of refresh: what it did not touch is no longer needed
+
+	peers  []*peer // by slot; nil: free
+	byID   map[wire.PeerID]Peer
+	known  []*contact
+	banned map[wire.PeerID]bool
+
+	fetches   []*fetch
+	nextFetch FetchID
+	cdnDown   outage
+	suspects  []suspicion
+
+	fresh, gone []Piece // stored and evicted since the last batch of deltas
+
+	out     Output
+	dirty   bool // the needs must be worked out anew
+	moved   bool // something arrived or freed up: assign again
+	refresh time.Time
+	plan    time.Time
+	delta   time.Time
+
+	bytes     Bytes
+	firstPeer bool // EventFirstPeerBytes has been sent
+	dropped   [dropKinds]int64
+
+	asks    []scheduler.Ask
+	revokes []scheduler.Revoke
+	gaps    []scheduler.Gap
+}
+
+// New returns a Core that knows nothing yet.
+func New(now time.Time, cfg Config) *Core {
+	if cfg.Ahead <= 0 {
+		cfg.Ahead = defaultAhead
+	}
+	if cfg.MaxPeers <= 0 {
+		cfg.MaxPeers = defaultMaxPeers
+	}
+	cfg.MaxPeers = min(cfg.MaxPeers, scheduler.MaxSeeds)
+	if cfg.MaxFetches <= 0 {
+		cfg.MaxFetches = defaultMaxFetches
+	}
+	return &Core{
+		cfg:    cfg,
+		rng:    rand.New(rand.NewPCG(cfg.Seed, 0x73686f616c)),
+		sched:  scheduler.New(now, scheduler.Config{}),
+		cdn:    scheduler.NewCDNMeter(now),
+		byRoot: make(map[[32]byte]File),
+		needs:  make(map[Piece]*need),
+		peers:  make([]*peer, cfg.MaxPeers),
+		byID:   make(map[wire.PeerID]Peer),
+		banned: make(map[wire.PeerID]bool),
+	}
+}
+
+// Advance does what is due at now. Spurious calls are harmless.
+func (c *Core) Advance(now time.Time) {
+	if c.dirty || !now.Before(c.refresh) {
+		c.refreshNeeds(now)
+		c.updateInterests(now)
+		c.dirty, c.moved = false, true
+		c.refresh = now.Add(refreshEvery)
+	}
+	if next := c.sched.NextExpiry(); !next.IsZero() && !now.Before(next) {
+		c.expire(now)
+	}
+	if c.moved || !now.Before(c.plan) {
+		if !now.Before(c.plan) {
+			c.planFetches(now)
+			c.plan = now.Add(planEvery)
+		}
+		c.assign(now)
+		c.moved = false
+	}
+	if (len(c.fresh) > 0 || len(c.gone) > 0) && !now.Before(c.delta) {
+		c.sendDeltas()
+		c.delta = now.Add(deltaEvery)
+	}
+	c.connect(now)
+}
+
+// Next returns when Advance has something to do, if no input comes before.
+func (c *Core) Next() time.Time {
+	next := c.refresh
+	if len(c.needs) > 0 || len(c.fetches) > 0 {
+		next = earlier(next, c.plan)
+	}
+	if e := c.sched.NextExpiry(); !e.IsZero() {
+		next = earlier(next, e)
+	}
+	if len(c.fresh) > 0 || len(c.gone) > 0 {
+		next = earlier(next, c.delta)
+	}
+	return next
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// expire handles seeds that did not deliver.
+func (c *Core) expire(now time.Time) {
+	stalled := c.sched.Expire(now)
+	for slot, p := range c.peers {
+		if p != nil && stalled.Has(scheduler.Seed(slot)) {
+			info := c.sched.Info(now, scheduler.Seed(slot))
+			c.event(Event{Kind: EventSeedFrozen, Peer: p.id, Duration: info.Frozen})
+		}
+	}
+	c.moved = true
+	c.plan = now // the CDN may have to step in
+}
+
+// assign asks seeds for as much as they have room for.
+func (c *Core) assign(now time.Time) {
+	c.asks = c.sched.Assign(now, c.asks[:0])
+	c.revokes = c.sched.Revoked(c.revokes[:0])
+	for _, r := range c.revokes {
+		p := c.peers[r.Seed]
+		if p == nil {
+			continue
+		}
+		if h, ok := p.theirHandle[File(r.Piece.File)]; ok {
+			c.out.Cancels = append(c.out.Cancels, CancelRequest{
+				Peer: Peer(r.Seed), Cancel: wire.Cancel{Handle: h, Piece: r.Piece.Index, Mask: r.Mask},
+			})
+		}
+	}
+	for _, a := range c.asks {
+		p := c.peers[a.Seed]
+		h, ok := p.theirHandle[File(a.Piece.File)]
+		if !ok {
+			panic("BUG: asked a seed for a file that it never announced")
+		}
+		c.out.Requests = append(c.out.Requests, Request{Peer: Peer(a.Seed), Request: wire.Request{
+			Handle: h, Piece: a.Piece.Index, Mask: a.Mask, Tier: uint8(a.Tier),
+			DeadlineMillis: relativeMillis(a.Deadline.Sub(now)),
+		}})
+	}
+}
+
+// relativeMillis puts a deadline on the wire: relative, so that clocks need not
+// agree, and never negative.
+func relativeMillis(d time.Duration) uint32 {
+	return uint32(min(max(d.Milliseconds(), 0), maxDeadline.Milliseconds()))
+}
+
+// Drain moves what is to be done into out. The slices in out are reused.
+func (c *Core) Drain(out *Output) {
+	*out, c.out = c.out, Output{
+		Requests: out.Requests[:0], Cancels: out.Cancels[:0], Busies: out.Busies[:0],
+		Control: out.Control[:0], Fetches: out.Fetches[:0], FetchCancel: out.FetchCancel[:0],
+		Verify: out.Verify[:0], Load: out.Load[:0], Release: out.Release[:0],
+		Connect: out.Connect[:0], Disconnect: out.Disconnect[:0],
+		WantsFailed: out.WantsFailed[:0], Events: out.Events[:0],
+	}
+}
+
+func (c *Core) event(e Event) { c.out.Events = append(c.out.Events, e) }
+
+func key(p Piece) scheduler.Piece {
+	return scheduler.Piece{File: uint32(p.File), Index: p.Index}
+}
+
+func pieceOf(k scheduler.Piece) Piece { return Piece{File: File(k.File), Index: k.Index} }

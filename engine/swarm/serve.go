@@ -1,0 +1,264 @@
+package swarm
+
+import (
+	"cmp"
+	"math/bits"
+	"slices"
+	"time"
+
+	"shoal/internal/wire"
+	"shoal/scheduler"
+)
+
+const (
+	// maxDeadline bounds a leech's deadline: nobody looks two minutes ahead.
+	maxDeadline = 2 * time.Minute
+	// maxQueuedChunks bounds what one leech may have outstanding here: twice the
+	// scheduler's own ceiling of 8 MiB per seed.
+	maxQueuedChunks = 16 << 10
+	// overloadRetry is what a leech is told whose requests don't fit.
+	overloadRetry = time.Second
+	// refusedRetry is what a leech is told by a node that never uploads.
+	refusedRetry = time.Minute
+	// leechingFor is how long after its last request a peer counts as a leech.
+	leechingFor = 10 * time.Second
+)
+
+// serve is a request of a leech that waits for its turn.
+type serve struct {
+	piece    Piece
+	handle   uint16
+	mask     uint64
+	deadline time.Time
+	loaded   bool // the shell holds the piece in memory
+}
+
+// Requested takes a leech's REQUEST.
+func (c *Core) Requested(now time.Time, slot Peer, r wire.Request) {
+	p := c.peer(slot)
+	if p == nil {
+		return
+	}
+	p.leechedAt = now
+	if c.cfg.NoUpload {
+		c.out.Busies = append(c.out.Busies, Busy{Peer: slot, RetryAfter: refusedRetry})
+		return
+	}
+	if int(r.Handle) >= len(p.ours) {
+		c.garbage(p, dropHandle)
+		return
+	}
+	id := p.ours[r.Handle]
+	f := c.files[id]
+	mask := r.Mask
+	if r.Piece >= f.pieces || mask&wire.FullMask(f.length, r.Piece) == 0 {
+		c.garbage(p, dropPiece)
+		return
+	}
+	mask &= wire.FullMask(f.length, r.Piece)
+	if !slices.ContainsFunc(f.places, func(pl place) bool { return p.in(pl.title) }) {
+		c.garbage(p, dropNotJoined)
+		return
+	}
+	if !f.stored.Contains(r.Piece) {
+		// Evicted since it was announced: the delta is on its way.
+		c.dropped[dropNotHeld]++
+		return
+	}
+	deadline := now.Add(min(time.Duration(r.DeadlineMillis)*time.Millisecond, maxDeadline))
+	c.enqueue(p, serve{piece: Piece{id, r.Piece}, handle: r.Handle, mask: mask, deadline: deadline})
+}
+
+// enqueue adds a request at its place by deadline; one for the same piece is
+// merged.
+func (c *Core) enqueue(p *peer, s serve) {
+	if i := slices.IndexFunc(p.queue, func(o serve) bool { return o.piece == s.piece }); i >= 0 {
+		old := p.queue[i]
+		p.queue = slices.Delete(p.queue, i, i+1)
+		p.queued -= bits.OnesCount64(old.mask)
+		s.mask |= old.mask
+		s.loaded = old.loaded
+	}
+	n := bits.OnesCount64(s.mask)
+	if p.queued+n > maxQueuedChunks {
+		p.queue, p.queued = p.queue[:0], 0
+		c.out.Busies = append(c.out.Busies, Busy{Peer: p.slot, RetryAfter: overloadRetry})
+		c.dropped[dropOverflow]++
+		return
+	}
+	if !s.loaded {
+		c.out.Load = append(c.out.Load, s.piece)
+	}
+	at, _ := slices.BinarySearchFunc(p.queue, s, func(a, b serve) int {
+		return cmp.Or(a.deadline.Compare(b.deadline), cmp.Compare(a.piece.File, b.piece.File), cmp.Compare(a.piece.Index, b.piece.Index))
+	})
+	p.queue = slices.Insert(p.queue, at, s)
+	p.queued += n
+}
+
+// Canceled takes a leech's CANCEL.
+func (c *Core) Canceled(_ time.Time, slot Peer, m wire.Cancel) {
+	p := c.peer(slot)
+	if p == nil {
+		return
+	}
+	if int(m.Handle) >= len(p.ours) {
+		c.garbage(p, dropHandle)
+		return
+	}
+	pc := Piece{p.ours[m.Handle], m.Piece}
+	if i := slices.IndexFunc(p.queue, func(o serve) bool { return o.piece == pc }); i >= 0 {
+		c.unqueue(p, i, m.Mask)
+	}
+}
+
+// unqueue takes chunks out of entry i.
+func (c *Core) unqueue(p *peer, i int, mask uint64) {
+	s := &p.queue[i]
+	p.queued -= bits.OnesCount64(s.mask & mask)
+	if s.mask &^= mask; s.mask == 0 {
+		p.queue = slices.Delete(p.queue, i, i+1)
+	}
+}
+
+// Readable answers Output.Load: the shell has the piece in memory, or has lost
+// it.
+func (c *Core) Readable(_ time.Time, pc Piece, ok bool) {
+	for _, p := range c.peers {
+		if p == nil {
+			continue
+		}
+		for i := range p.queue {
+			if p.queue[i].piece != pc {
+				continue
+			}
+			if ok {
+				p.queue[i].loaded = true
+			} else {
+				c.unqueue(p, i, ^uint64(0))
+			}
+			break
+		}
+	}
+}
+
+// NextServe returns the next burst to send: the earliest deadline among all
+// leeches for which can, the chunks that a channel may send now, is positive.
+func (c *Core) NextServe(_ time.Time, can func(Peer) int) (Serve, bool) {
+	var best *peer
+	bestAt, budget := 0, 0
+	for slot, p := range c.peers {
+		if p == nil || len(p.queue) == 0 {
+			continue
+		}
+		i := slices.IndexFunc(p.queue, func(s serve) bool { return s.loaded })
+		if i < 0 || (best != nil && !p.queue[i].deadline.Before(best.queue[bestAt].deadline)) {
+			continue
+		}
+		if n := can(Peer(slot)); n > 0 {
+			best, bestAt, budget = p, i, n
+		}
+	}
+	if best == nil {
+		return Serve{}, false
+	}
+	s := best.queue[bestAt]
+	out := Serve{Peer: best.slot, Piece: s.piece, Handle: s.handle, Mask: firstChunks(s.mask, budget)}
+	c.unqueue(best, bestAt, out.Mask)
+	return out, true
+}
+
+// firstChunks returns the n lowest chunks of mask: chunks of a request travel in
+// ascending order, so that the leech can see gaps.
+func firstChunks(mask uint64, n int) uint64 {
+	if bits.OnesCount64(mask) <= n {
+		return mask
+	}
+	var out uint64
+	for ; n > 0; n-- {
+		b := mask & -mask
+		out |= b
+		mask &^= b
+	}
+	return out
+}
+
+// Served counts a burst that went out.
+func (c *Core) Served(_ time.Time, s Serve) {
+	n := int64(c.chunkBytes(s.Piece, s.Mask))
+	c.bytes.Served += n
+	if p := c.peer(s.Peer); p != nil {
+		p.sent += n
+	}
+}
+
+// Status returns a snapshot.
+func (c *Core) Status(now time.Time) Status {
+	st := Status{Bytes: c.bytes, Fetches: len(c.fetches), Dropped: make(map[string]int64, dropKinds)}
+	st.Ready, st.Active = c.sched.Pieces()
+	for k, name := range dropNames {
+		st.Dropped[name] = c.dropped[k]
+	}
+	for slot, p := range c.peers {
+		if p != nil {
+			st.Seeds = append(st.Seeds, c.seedStatus(now, Peer(slot), p))
+		}
+	}
+	for _, v := range c.viewers {
+		st.Viewers = append(st.Viewers, ViewerStatus{
+			Viewer: v.id, Title: v.play.Title, Position: v.position(now), Rate: v.play.Rate,
+			Buffer: max(v.play.Position+v.play.Buffer-v.position(now), 0),
+			Ready:  c.readyAhead(now, v),
+		})
+	}
+	return st
+}
+
+func (c *Core) seedStatus(now time.Time, slot Peer, p *peer) SeedStatus {
+	info := c.sched.Info(now, scheduler.Seed(slot))
+	pieces := 0
+	for _, b := range p.holds {
+		pieces += int(b.GetCardinality())
+	}
+	s := SeedStatus{
+		Peer: slot, ID: p.id, Score: info.Score, Grade: 'D', RTT: p.rtt,
+		RateBytesPerSec: info.RateBytesPerSec, OutstandingBytes: info.OutstandingBytes,
+		Frozen: info.Frozen, LossRatio: p.loss, Received: p.received, Sent: p.sent, Pieces: pieces,
+		Leeching: !p.leechedAt.IsZero() && now.Sub(p.leechedAt) < leechingFor,
+	}
+	if k := c.contact(p.id); k != nil {
+		s.Grade = k.grade
+	}
+	return s
+}
+
+// readyAhead is how much media beyond the playhead is here without a gap, on
+// every track that the viewer plays.
+func (c *Core) readyAhead(now time.Time, v *viewer) time.Duration {
+	position := v.position(now)
+	least := time.Duration(-1)
+	for _, pl := range v.playing {
+		ahead := time.Duration(0)
+		for _, s := range c.titles[pl.title].track(pl.track).window(position, position+c.cfg.Ahead) {
+			if !c.whole(s) {
+				break
+			}
+			ahead = s.start + s.dur - position
+		}
+		if least < 0 || ahead < least {
+			least = ahead
+		}
+	}
+	return max(least, 0)
+}
+
+func (c *Core) whole(s segment) bool {
+	f := c.files[s.file]
+	first, end := f.pieceRange(s.offset, s.length)
+	for i := first; i < end; i++ {
+		if !f.have.Contains(i) {
+			return false
+		}
+	}
+	return true
+}

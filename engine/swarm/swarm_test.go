@@ -1,0 +1,143 @@
+package swarm
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestLaterViewersAreFedByEarlierOnes(t *testing.T) {
+	w := newWorld(t)
+	a := w.add("a")
+	a.play(0)
+	w.run(10 * time.Second)
+	b := w.add("b")
+	b.play(0)
+	w.run(5 * time.Second)
+	c := w.add("c")
+	c.play(0)
+	w.run(130 * time.Second)
+	for _, n := range w.nodes {
+		t.Logf("%s saving %.3f startup %v stalls %d bytes %+v ended %v", n.name, n.saving(), n.startup, n.stalls, n.bytes(), n.ended)
+		require.Zero(t, n.stalls)
+		require.True(t, n.ended)
+	}
+	require.Less(t, a.saving(), 0.5)
+	require.Greater(t, b.saving(), 0.90)
+	require.Greater(t, c.saving(), 0.90)
+}
+
+func TestSimultaneousViewersShareFirstCopies(t *testing.T) {
+	w := newWorld(t)
+	w.segments = 60
+	for _, name := range []string{"a", "b", "c", "d"} {
+		w.add(name)
+	}
+	for _, n := range w.nodes {
+		n.play(0)
+	}
+	w.run(370 * time.Second)
+	var p2p, cdn int64
+	for _, n := range w.nodes {
+		t.Logf("%s saving %.3f startup %v stalls %d bytes %+v ended %v", n.name, n.saving(), n.startup, n.stalls, n.bytes(), n.ended)
+		require.Zero(t, n.stalls)
+		p2p, cdn = p2p+n.bytes().P2P, cdn+n.bytes().CDN
+	}
+	t.Logf("swarm saving %.3f", float64(p2p)/float64(p2p+cdn))
+	require.Greater(t, float64(p2p)/float64(p2p+cdn), 0.60)
+}
+
+func TestKilledSeedIsReplacedWithoutAStall(t *testing.T) {
+	w := newWorld(t)
+	a := w.add("a")
+	a.play(0)
+	w.run(10 * time.Second)
+	b := w.add("b")
+	b.play(0)
+	w.run(5 * time.Second)
+	c := w.add("c")
+	c.play(0)
+	w.run(3 * time.Second)
+	a.dead = true // SIGKILL: no goodbye, its paths just go silent
+	w.run(120 * time.Second)
+	for _, n := range []*node{b, c} {
+		t.Logf("%s saving %.3f %+v", n.name, n.saving(), n.bytes())
+		require.Zero(t, n.stalls)
+		require.True(t, n.ended)
+	}
+}
+
+func TestPausedOriginIsBridgedByPeersThatHoldTheData(t *testing.T) {
+	w := newWorld(t)
+	a := w.add("a")
+	a.play(0)
+	w.run(100 * time.Second) // a's window reaches the end of the title
+	b := w.add("b")
+	b.play(0)
+	w.run(5 * time.Second)
+	w.cdnPaused = true
+	w.run(125 * time.Second)
+	require.Zero(t, b.stalls)
+	require.True(t, b.ended)
+	require.Greater(t, b.saving(), 0.9)
+}
+
+func TestPollutersAreBannedAndInnocentsAreNot(t *testing.T) {
+	w := newWorld(t)
+	nodes := make(map[string]*node)
+	for _, name := range []string{"good", "also", "evil"} {
+		n := w.add(name)
+		nodes[name] = n
+		n.play(0)
+	}
+	w.run(100 * time.Second)
+	nodes["evil"].pollute = func(int) bool { return true }
+	v := w.add("viewer")
+	v.play(0)
+	w.run(130 * time.Second)
+	t.Logf("%+v", v.bytes())
+	require.Zero(t, v.stalls)
+	require.True(t, v.ended)
+	require.True(t, v.core.banned[nodes["evil"].id])
+	require.False(t, v.core.banned[nodes["good"].id])
+	require.False(t, v.core.banned[nodes["also"].id])
+	require.Positive(t, v.bytes().HashFailed)
+}
+
+func TestSameSeedGivesTheSameTranscript(t *testing.T) {
+	run := func() string {
+		w := newWorld(t)
+		w.log = new(strings.Builder)
+		for _, name := range []string{"a", "b", "c"} {
+			w.add(name).play(0)
+			w.run(2 * time.Second)
+		}
+		w.run(30 * time.Second)
+		return w.log.String()
+	}
+	first := run()
+	for range 3 {
+		require.Equal(t, first, run())
+	}
+}
+
+func TestSeekGoesToWhereverThePlayheadIs(t *testing.T) {
+	w := newWorld(t)
+	a := w.add("a")
+	a.play(0)
+	w.run(100 * time.Second)
+	b := w.add("b")
+	b.play(0)
+	w.run(5 * time.Second)
+	b.core.Cancel(w.now, b.wantID)
+	b.startup = 0
+	b.playing = false
+	b.play(15)
+	w.run(60 * time.Second)
+	t.Logf("startup after seek %v, %+v", b.startup, b.bytes())
+	require.Zero(t, b.stalls)
+	require.True(t, b.ended)
+	require.Less(t, b.startup, 500*time.Millisecond)
+}

@@ -1,0 +1,139 @@
+package transport
+
+import (
+	"time"
+
+	"shoal/internal/wire"
+)
+
+const (
+	// ackEvery packets an ACK is due: one per batch costs least, and a batch
+	// is at most 64 segments of one message.
+	ackEvery = 64
+
+	// maxAckDelay is what the sender's loss timers assume (RFC 9002 §5.3).
+	maxAckDelay = 25 * time.Millisecond
+
+	// minAckDelay: below it a timer costs more than the ACK that it saves.
+	minAckDelay = time.Millisecond
+
+	// eagerPackets at the beginning are acknowledged two by two (RFC 9000
+	// §13.2.2): the first windows are smaller than ackEvery, and slow start
+	// would wait for the timer in every round.
+	eagerPackets = 128
+	eagerEvery   = 2
+)
+
+// An ackTracker remembers what arrived and when to say so.
+type ackTracker struct {
+	ranges     []wire.AckRange // newest first, at most wire.MaxAckRanges
+	largestAt  time.Time       // when ranges[0].Last arrived
+	unacked    int             // packets since the last ACK that want one
+	total      int             // packets that wanted one, up to eagerPackets
+	dueAt      time.Time       // zero: nothing to say
+	delayLimit time.Duration
+}
+
+// received notes an authenticated packet that was not seen before. urgent
+// asks for an ACK at once.
+func (t *ackTracker) received(now time.Time, number uint64, wantsAck, urgent bool) {
+	gap := t.insert(now, number)
+	if !wantsAck {
+		return
+	}
+	t.unacked++
+	every := ackEvery
+	if t.total < eagerPackets {
+		t.total++
+		every = eagerEvery
+	}
+	switch {
+	case urgent || gap || t.unacked >= every:
+		t.dueAt = now
+	case t.dueAt.IsZero():
+		t.dueAt = now.Add(t.delay())
+	}
+}
+
+// delay is a quarter of the round trip, so that waiting for ACKs does not make
+// a short path a long one, within the bounds.
+func (t *ackTracker) delay() time.Duration {
+	if t.delayLimit <= 0 {
+		return maxAckDelay
+	}
+	return min(max(t.delayLimit/4, minAckDelay), maxAckDelay)
+}
+
+// due tells whether an ACK should leave now.
+func (t *ackTracker) due(now time.Time) bool { return !t.dueAt.IsZero() && !now.Before(t.dueAt) }
+
+// fill writes what to say into a; the caller sends it.
+func (t *ackTracker) fill(now time.Time, a *wire.Ack) {
+	a.Ranges = t.ranges
+	a.Delay = max(now.Sub(t.largestAt), 0)
+	t.unacked = 0
+	t.dueAt = time.Time{}
+}
+
+// insert adds a number to the ranges and tells whether it lies off the newest
+// end: a new gap, or an old one being filled. Either is news for the sender.
+func (t *ackTracker) insert(now time.Time, number uint64) (offEnd bool) {
+	if len(t.ranges) == 0 {
+		t.ranges = append(t.ranges, wire.AckRange{First: number, Last: number})
+		t.largestAt = now
+		return number != 0
+	}
+	newest := &t.ranges[0]
+	if number == newest.Last+1 {
+		newest.Last = number
+		t.largestAt = now
+		return false
+	}
+	if number > newest.Last {
+		t.open(0, number)
+		t.largestAt = now
+		return true
+	}
+	for i := range t.ranges {
+		r := &t.ranges[i]
+		switch {
+		case number > r.Last+1:
+			t.open(i, number)
+			return true
+		case number == r.Last+1:
+			r.Last = number
+			t.join(i - 1)
+			return true
+		case number >= r.First:
+			return false // the replay filter lets no such number through
+		case number == r.First-1:
+			r.First = number
+			t.join(i)
+			return true
+		}
+	}
+	t.open(len(t.ranges), number)
+	return true
+}
+
+// open inserts a range of one at i, forgetting the oldest when there are too
+// many: the sender gave those packets up long ago.
+func (t *ackTracker) open(i int, number uint64) {
+	if i >= wire.MaxAckRanges {
+		return
+	}
+	if len(t.ranges) < wire.MaxAckRanges {
+		t.ranges = append(t.ranges, wire.AckRange{})
+	}
+	copy(t.ranges[i+1:], t.ranges[i:])
+	t.ranges[i] = wire.AckRange{First: number, Last: number}
+}
+
+// join merges range i with the next older one if nothing is between them.
+func (t *ackTracker) join(i int) {
+	if i < 0 || i+1 >= len(t.ranges) || t.ranges[i].First != t.ranges[i+1].Last+1 {
+		return
+	}
+	t.ranges[i].First = t.ranges[i+1].First
+	t.ranges = append(t.ranges[:i+1], t.ranges[i+2:]...)
+}

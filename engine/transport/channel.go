@@ -1,0 +1,197 @@
+package transport
+
+import (
+	"errors"
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	"shoal/cc"
+	"shoal/internal/wire"
+)
+
+const (
+	ipv4UDPBytes = 20 + 8
+	ipv6UDPBytes = 40 + 8
+
+	// idlePing keeps the path through NATs open and notices that one of them
+	// has moved it, before either the mapping (30 s and more) or QUIC's idle
+	// time-out ends. Only the dialer pings; the answer serves the other way.
+	idlePing = 10 * time.Second
+
+	// Packet numbers are left out now and then, unpredictably, to catch a
+	// receiver that acknowledges what it has not seen (RFC 9000 §21.4). Each
+	// is a gap in every ACK of the next ackHorizon packets.
+	minSkipDistance = 64
+	maxSkipDistance = 16 << 10
+
+	// maxPacketNumber keeps arithmetic on numbers from overflowing.
+	maxPacketNumber = 1<<62 - 1
+)
+
+// Errors of opening a packet: all are counted, and the packet is to be dropped.
+var (
+	ErrGarbage  = errors.New("transport: not a sealed datagram of this channel")
+	ErrReplayed = errors.New("transport: packet number seen before or too old")
+	ErrForged   = errors.New("transport: packet does not open with this session's key")
+	ErrOversize = errors.New("transport: packet larger than its place")
+)
+
+// A Chunk is what a DATA datagram carries, as its header says.
+type Chunk struct {
+	Handle uint16
+	Piece  uint32
+	Chunk  uint8
+}
+
+// ChannelStats describes a channel at one moment.
+type ChannelStats struct {
+	BytesIn, BytesOut     uint64 // UDP payload, opened and sealed
+	PacketsIn, PacketsOut uint64
+	LostPackets           uint64
+	InFlightBytes         int
+	WindowBytes           int
+	PacingBytesPerSec     float64
+	DeliveryBytesPerSec   float64
+	RTT, MinRTT           time.Duration // 0: unmeasured
+	Path                  netip.AddrPort
+}
+
+// A Channel is the sealed data plane of a session. It is passive and belongs
+// to one goroutine, the reader of its inbox: it does something only when it is
+// called, and learns the time from its caller.
+//
+// The order of a round: open every packet of a batch; send what is to be sent
+// (SendData while SendBudget allows); then Advance on every channel touched,
+// which sends the ACKs that are due and flushes. Call Advance again at Next,
+// and try to send again at NextSend.
+type Channel struct {
+	// constant
+	session    *Session
+	endpoint   *Endpoint
+	theirIndex uint32
+
+	send, receive keyHalf
+	next          uint64 // packet number to use next
+	keyLimit      uint64 // packets that the key may protect
+	skipAt        uint64 // the number to leave out next
+	lastSentAt    time.Time
+	forged        uint64
+
+	recovery *cc.Recovery
+	acks     ackTracker
+	replay   replayFilter
+	outbox   outbox
+	offered  int // chunks that SendBudget allowed and that were not sent
+
+	path      path
+	candidate candidatePath
+
+	rateCap         uint64 // that we tell the other side
+	rateCapTold     uint64 // that the other side told us
+	packetsIn       uint64
+	bytesIn, outAll uint64 // bytes opened, bytes sealed
+	ack             wire.Ack
+	ranges          []cc.Range
+	scratch         [maxOwnBody]byte
+}
+
+// maxOwnBody is the largest body that the channel itself writes: an ACK.
+const maxOwnBody = 4 + 8 + 1 + 8 + 4 + (wire.MaxAckRanges-1)*8
+
+func newChannel(now time.Time, s *Session, theirIndex uint32, send, receive keyHalf) *Channel {
+	c := &Channel{
+		session: s, endpoint: s.endpoint, theirIndex: theirIndex,
+		send: send, receive: receive, keyLimit: maxSealedPackets,
+		lastSentAt: now, path: newPath(s.RemoteAddr()),
+		recovery: cc.NewRecovery(now, s.endpoint.cfg.NewController(now)),
+	}
+	c.planSkip()
+	return c
+}
+
+// Session returns the session that the channel belongs to.
+func (c *Channel) Session() *Session { return c.session }
+
+// RTT is the smoothed round trip; 0 until it is measured.
+func (c *Channel) RTT() time.Duration { return c.recovery.RTT().Smoothed() }
+
+// RTTVar is the round trip's mean deviation; 0 until it is measured.
+func (c *Channel) RTTVar() time.Duration { return c.recovery.RTT().Var() }
+
+// Stats describes the channel now.
+func (c *Channel) Stats() ChannelStats {
+	return ChannelStats{
+		BytesIn: c.bytesIn, BytesOut: c.outAll,
+		PacketsIn: c.packetsIn, PacketsOut: c.next,
+		LostPackets:   c.recovery.Stats().LostPackets,
+		InFlightBytes: c.recovery.InFlightBytes(), WindowBytes: c.recovery.WindowBytes(),
+		PacingBytesPerSec:   c.recovery.PacingBytesPerSec(),
+		DeliveryBytesPerSec: c.recovery.DeliveryRate(),
+		RTT:                 c.RTT(), MinRTT: c.recovery.RTT().Min(),
+		Path: c.path.addr,
+	}
+}
+
+// SetRateCap tells the other side, with every ACK from now on, how many bytes
+// per second of DATA it may send us; 0 lifts the cap.
+func (c *Channel) SetRateCap(bytesPerSec uint64) { c.rateCap = bytesPerSec }
+
+// Next is when Advance must be called again; zero: not before something arrives.
+func (c *Channel) Next() time.Time {
+	if c.session.dead.Load() {
+		return time.Time{}
+	}
+	next := earlier(c.recovery.Next(), c.acks.dueAt)
+	if c.session.dialed {
+		next = earlier(next, c.lastSentAt.Add(idlePing))
+	}
+	return next
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// Advance lets time pass: it declares losses, probes, sends the ACK that is
+// due, keeps an idle path open, and flushes. Spurious calls are harmless.
+func (c *Channel) Advance(now time.Time) {
+	c.probe(now, c.recovery.Advance(now))
+	if c.acks.due(now) {
+		c.sendAck(now)
+	}
+	if c.session.dialed && !now.Before(c.lastSentAt.Add(idlePing)) {
+		c.ping(now)
+	}
+	c.Flush()
+}
+
+// Flush hands what is queued to the socket. It may wait for room in the
+// socket's buffer, which is a matter of microseconds.
+func (c *Channel) Flush() {
+	if c.offered > 0 && len(c.outbox.out) > 0 {
+		// Allowed more and had no more: rates measured now say little.
+		c.recovery.SetAppLimited()
+		c.offered = 0
+	}
+	if c.session.dead.Load() {
+		c.outbox.discard(&c.endpoint.pools)
+		return
+	}
+	c.outbox.flush(c.endpoint)
+}
+
+// probe sends what Recovery asks for: a PING is acknowledged at once.
+func (c *Channel) probe(now time.Time, r cc.Result) {
+	if r.Probe {
+		c.ping(now)
+	}
+}
+
+func (c *Channel) planSkip() {
+	span := min(c.next+minSkipDistance, maxSkipDistance)
+	c.skipAt = c.next + minSkipDistance + rand.Uint64N(span)
+}

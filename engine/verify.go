@@ -1,0 +1,267 @@
+package engine
+
+import (
+	"log/slog"
+	"time"
+
+	"shoal/engine/manifest"
+	"shoal/engine/swarm"
+	"shoal/internal/wire"
+)
+
+const (
+	// suspectsMax bounds the bad copies kept for comparison: 1 MiB. Whoever
+	// sends more bad pieces than that at once is banned by the first.
+	suspectsMax = 16
+
+	// puttingMax bounds verified pieces that the store has not written yet:
+	// 16 MiB, a second of a slow disk. Beyond it the core hears of verified
+	// pieces only as the disk catches up, and so asks for no more of them;
+	// readers do not wait for it.
+	puttingMax = 256
+)
+
+// hashJob is a complete piece for a hash worker. There are never more than the
+// core's active pieces, for each is queued once.
+type hashJob struct{ a *assembly }
+
+// putJob is a verified piece for the store's writer; at most puttingMax exist.
+type putJob struct {
+	piece   swarm.Piece
+	content *content
+	buf     *buffer
+	size    int
+}
+
+// suspect is a copy of a piece that failed its hash.
+type suspect struct {
+	piece swarm.Piece
+	buf   *buffer
+	size  int
+}
+
+// settledPiece is verified and waits for room on the way to the store.
+type settledPiece struct {
+	piece   swarm.Piece
+	content *content
+}
+
+// verify sends a complete piece to a hash worker, and asks for the manifest's
+// hash meanwhile if it isn't known.
+func (l *loop) verify(now time.Time, pc swarm.Piece) {
+	a := l.assemblies[pc]
+	if a == nil || a.state != filling {
+		panic("BUG: the core wants a piece verified that is not complete")
+	}
+	a.state = hashing
+	if _, ok := l.hashes.get(a.content, pc.Index); !ok {
+		l.wantHashes(now, a.content, pc.Index/hashGroupPieces)
+	}
+	l.e.hashJobs.push(hashJob{a})
+}
+
+// hashWorker is one of the hashing goroutines.
+func (e *Engine) hashWorker() {
+	for {
+		job, ok := e.hashJobs.pop()
+		if !ok {
+			return
+		}
+		a := job.a
+		sum := manifest.PieceHash(a.buf.data[:a.size], a.piece.Index, a.content.length)
+		e.post(func(now time.Time) {
+			a.sum, a.state = sum, hashed
+			e.loop.judge(now, a)
+		})
+	}
+}
+
+// judge compares a hashed piece with the manifest, when its hash is known.
+func (l *loop) judge(now time.Time, a *assembly) {
+	want, ok := l.hashes.get(a.content, a.piece.Index)
+	if !ok {
+		g := l.wantHashes(now, a.content, a.piece.Index/hashGroupPieces)
+		g.waiting = append(g.waiting, a)
+		return
+	}
+	l.forget(a)
+	switch {
+	case a.sum == want:
+		l.accept(now, a)
+	case a.released:
+		// The core has forgotten who sent it: nobody can be blamed.
+		a.buf.release()
+	default:
+		l.reject(now, a)
+	}
+}
+
+// accept lets readers and others have a verified piece. See loop.go for why
+// the order is what it is.
+func (l *loop) accept(now time.Time, a *assembly) {
+	l.dropAssembly(a.piece) // a second try of a piece that was released meanwhile
+	if a.content.has(a.piece.Index) || l.residents.byPiece[a.piece] != nil {
+		a.buf.release() // and here the first try was faster
+		return
+	}
+	l.residents.add(now, a.piece, a.buf, a.size, true)
+	l.wake(a.piece, a.buf)
+	if l.putting >= puttingMax {
+		l.settling = append(l.settling, settledPiece{a.piece, a.content})
+		return
+	}
+	l.settle(now, a.piece, a.content)
+}
+
+// settle tells the core of a verified piece and sends it to the store.
+func (l *loop) settle(now time.Time, pc swarm.Piece, c *content) {
+	e := l.residents.get(now, pc)
+	if e == nil {
+		panic("BUG: a piece that is not stored yet is not resident")
+	}
+	l.core.Verified(now, pc, true)
+	l.compare(now, pc, e)
+	l.putting++
+	l.e.putJobs.push(putJob{piece: pc, content: c, buf: e.buf.retain(), size: e.size})
+}
+
+// reject keeps a bad copy for comparison and tells the core, which keeps as
+// many suspicions, in the same order.
+func (l *loop) reject(now time.Time, a *assembly) {
+	if len(l.suspects) < suspectsMax {
+		l.suspects = append(l.suspects, suspect{a.piece, a.buf, a.size})
+	} else {
+		a.buf.release()
+	}
+	l.e.log.Warn("piece failed its hash", slog.String("path", a.content.file().path),
+		slog.Uint64("piece", uint64(a.piece.Index)))
+	l.core.Verified(now, a.piece, false)
+}
+
+// compare tells the core which chunks of bad copies differ from the good one.
+func (l *loop) compare(now time.Time, pc swarm.Piece, good *resident) {
+	kept := l.suspects[:0]
+	for _, s := range l.suspects {
+		if s.piece != pc {
+			kept = append(kept, s)
+			continue
+		}
+		l.core.Compared(now, pc, differing(s.buf.data[:s.size], good.buf.data[:good.size]))
+		s.buf.release()
+	}
+	l.suspects = kept
+}
+
+// differing returns the chunks in which two copies of a piece differ.
+func differing(a, b []byte) uint64 {
+	var mask uint64
+	for chunk := 0; chunk*wire.ChunkBytes < len(b); chunk++ {
+		from := chunk * wire.ChunkBytes
+		to := min(from+wire.ChunkBytes, len(b))
+		if string(a[from:to]) != string(b[from:to]) {
+			mask |= 1 << chunk
+		}
+	}
+	return mask
+}
+
+// putWorker is the store's writer. One goroutine writes, so that evictions that
+// a write causes come after the pieces written before it.
+func (e *Engine) putWorker() {
+	for {
+		job, ok := e.putJobs.pop()
+		if !ok {
+			return
+		}
+		err := e.store.Put(job.content.root, job.content.length, job.piece.Index, job.buf.data[:job.size])
+		evicted := e.takeEvicted()
+		e.post(func(now time.Time) { e.loop.put(now, job, evicted, err) })
+		job.buf.release()
+	}
+}
+
+// put takes the store's answer.
+func (l *loop) put(now time.Time, job putJob, evicted []evictedPiece, err error) {
+	l.putting--
+	for _, x := range evicted {
+		l.lost(now, x.root, x.piece)
+	}
+	l.residents.stored(job.piece)
+	if err != nil {
+		// The store has said why in its own log line. The piece was played; it
+		// just can't be kept.
+		l.e.log.Debug("piece not kept", slog.Any("error", err))
+		l.core.Evicted(now, job.piece)
+	} else {
+		l.markHeld(job.content, job.piece.Index, l.e.stamp(now))
+		l.stored(now, job.piece)
+	}
+	if len(l.settling) > 0 {
+		next := l.settling[0]
+		l.settling = append(l.settling[:0], l.settling[1:]...)
+		l.settle(now, next.piece, next.content)
+	}
+}
+
+// stored tells the core, which forgets a download of the piece that may be
+// under way; so does the shell.
+func (l *loop) stored(now time.Time, pc swarm.Piece) {
+	l.core.Stored(now, pc)
+	l.dropAssembly(pc)
+}
+
+// markHeld keeps the titles' count of held bytes.
+func (l *loop) markHeld(c *content, piece, stamp uint32) {
+	if !c.has(piece) {
+		l.countHeld(c, int64(wire.PieceSize(c.length, piece)))
+	}
+	c.setHeld(piece, stamp)
+}
+
+func (l *loop) countHeld(c *content, n int64) {
+	for i, f := range c.files {
+		s := l.titleOf(f.title)
+		first := true
+		for _, earlier := range c.files[:i] {
+			first = first && earlier.title.id != f.title.id
+		}
+		if first {
+			s.held += n
+		}
+	}
+}
+
+// lost takes that a piece is no longer in the store.
+func (l *loop) lost(now time.Time, root manifest.Root, piece uint32) {
+	c := l.byRoot[root]
+	if c == nil || !c.clearHeld(piece) {
+		return
+	}
+	l.countHeld(c, -int64(wire.PieceSize(c.length, piece)))
+	l.core.Evicted(now, swarm.Piece{File: c.handle, Index: piece})
+}
+
+// onEvict is called by the store, on whatever goroutine used it. It must not
+// wait for the loop, which may be waiting for the store's lock.
+func (e *Engine) onEvict(root [32]byte, piece uint32) {
+	e.evictedMu.Lock()
+	e.evicted = append(e.evicted, evictedPiece{root, piece})
+	e.evictedMu.Unlock()
+}
+
+type evictedPiece struct {
+	root  manifest.Root
+	piece uint32
+}
+
+// takeEvicted returns what the store has dropped. The store's writer passes it
+// on with the result of the Put that caused it, so that the loop hears of a
+// piece's eviction after it has heard of its storing. A Get that finds a piece
+// damaged tells its caller, who tells the loop.
+func (e *Engine) takeEvicted() []evictedPiece {
+	e.evictedMu.Lock()
+	defer e.evictedMu.Unlock()
+	list := e.evicted
+	e.evicted = nil
+	return list
+}

@@ -1,0 +1,80 @@
+package scheduler
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"math"
+	"time"
+)
+
+const (
+	// firstCopies is k at the start. With a quarter of a taker expected, peers
+	// that look at the same piece in the same second rarely both take it, and the
+	// one with the lowest lot still takes it before half of the time is over.
+	firstCopies = 0.25
+	// firstCopyReserve is the time before the deadline by which everybody may
+	// take a piece that nobody has brought: a fetch, its announcement and its way
+	// through the swarm must fit into it.
+	firstCopyReserve = 6 * time.Second
+	// askAround is how long a peer looks for others before it takes a first copy:
+	// a join, a dial and an announcement take a few round trips.
+	askAround = time.Second
+)
+
+// Lot returns hash(piece, u) in [0, 1) for a peer at the random position u of a
+// swarm: how early its turn comes to take a first copy of the piece.
+func Lot(root [32]byte, index uint32, u float64) float64 {
+	var b [44]byte
+	copy(b[:], root[:])
+	binary.BigEndian.PutUint32(b[32:], index)
+	binary.BigEndian.PutUint64(b[36:], math.Float64bits(u))
+	sum := sha256.Sum256(b[:])
+	return float64(binary.BigEndian.Uint64(sum[:8])>>11) / (1 << 53)
+}
+
+// Copies returns k, how many of the n peers of a swarm are expected to take a
+// first copy of a piece that has been needed for waited, is due in slack, and
+// will be asked for by the player lead before that. It grows from firstCopies to
+// n, by the same factor in the same share of the time there is, so that at any
+// moment few peers step forward at once and the first one's announcement stops
+// the others. The time there is ends when the player asks; a player with a full
+// buffer can wait a little, though, so a third of what is left until the
+// deadline counts in any case.
+//
+// n 0 is a swarm of unknown size: a peer waits to hear of others, and then acts
+// as if alone.
+func Copies(waited, slack, lead time.Duration, n int) float64 {
+	if n == 1 || slack <= firstCopyReserve {
+		return math.Inf(1)
+	}
+	if waited < askAround {
+		return 0
+	}
+	if n == 0 {
+		return math.Inf(1)
+	}
+	left := max(slack-lead-firstCopyReserve, (slack-firstCopyReserve)/3)
+	done := float64(waited) / float64(waited+left)
+	return firstCopies * math.Pow(float64(n)/firstCopies, done)
+}
+
+// FirstCopies appends pieces that nobody in reach has and that it is this peer's
+// turn to bring into the swarm, by deadline, at most limitBytes of them. A peer
+// takes a piece when lot < k/n.
+func (s *Scheduler) FirstCopies(now time.Time, limitBytes int, out []Gap) []Gap {
+	at := s.at(now)
+	s.ready.settle(stateReady)
+	for _, t := range s.ready.items {
+		if limitBytes <= 0 {
+			break
+		}
+		if !t.holders.Empty() || t.lot*float64(t.swarm) >= Copies(at-t.since, t.deadline-at, t.lead, t.swarm) {
+			continue
+		}
+		if gap := t.open(); gap != 0 {
+			out = append(out, Gap{Piece: t.piece, Mask: gap})
+			limitBytes -= chunkBytes(gap)
+		}
+	}
+	return out
+}

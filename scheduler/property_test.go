@@ -1,0 +1,93 @@
+package scheduler
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+// TestInvariantsHoldUnderAnyEvents drives a Scheduler with random events, those
+// of liars among them, and checks its books after each.
+func TestInvariantsHoldUnderAnyEvents(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		now := time.Unix(0, 0)
+		s := New(now, Config{MaxActive: 8})
+		pieces := rapid.Uint32Range(0, 11)
+		ids := rapid.Custom(func(rt *rapid.T) Seed { return Seed(rapid.IntRange(0, 5).Draw(rt, "seed")) })
+		mask := rapid.Uint64()
+		pc := func() Piece { return piece(pieces.Draw(rt, "piece")) }
+		do := map[string]func(*rapid.T){
+			"need": func(rt *rapid.T) {
+				s.Need(now, Need{
+					Piece: pc(), Full: whole >> rapid.IntRange(0, 63).Draw(rt, "short"),
+					Deadline: now.Add(time.Duration(rapid.IntRange(-2000, 60_000).Draw(rt, "due")) * time.Millisecond),
+					Holders:  SeedSet{mask.Draw(rt, "holders")},
+				})
+			},
+			"forget": func(*rapid.T) { s.Forget(now, pc()) },
+			"up": func(rt *rapid.T) {
+				if id := ids.Draw(rt, "id"); !s.up.Has(id) {
+					s.SeedUp(id, 0)
+				}
+			},
+			"down":     func(rt *rapid.T) { s.SeedDown(now, ids.Draw(rt, "id")) },
+			"holds":    func(rt *rapid.T) { s.Holds(ids.Draw(rt, "id"), pc(), rapid.Bool().Draw(rt, "has")) },
+			"arrived":  func(rt *rapid.T) { s.Arrived(now, ids.Draw(rt, "id"), pc(), mask.Draw(rt, "mask")) },
+			"fetched":  func(rt *rapid.T) { s.FetchedCDN(now, pc(), mask.Draw(rt, "mask")) },
+			"taken":    func(rt *rapid.T) { s.TakenByCDN(now, pc(), mask.Draw(rt, "mask")) },
+			"released": func(rt *rapid.T) { s.ReleasedByCDN(pc(), mask.Draw(rt, "mask")) },
+			"failed":   func(*rapid.T) { s.Failed(now, pc()) },
+			"freeze":   func(rt *rapid.T) { s.Freeze(now, ids.Draw(rt, "id"), time.Second) },
+			"thaw":     func(rt *rapid.T) { s.Thaw(ids.Draw(rt, "id")) },
+			"expire":   func(*rapid.T) { s.Expire(now) },
+			"rescue":   func(*rapid.T) { checkGaps(rt, s, s.Rescue(now, fastCDN, 1<<20, nil)) },
+			"copies":   func(*rapid.T) { checkGaps(rt, s, s.FirstCopies(now, 1<<20, nil)) },
+			"wait":     func(rt *rapid.T) { now = now.Add(time.Duration(rapid.IntRange(0, 2000).Draw(rt, "ms")) * time.Millisecond) },
+			"assign":   func(*rapid.T) { checkAsks(rt, s, s.Assign(now, nil)) },
+			"":         func(*rapid.T) { checkBooks(rt, s) },
+		}
+		rt.Repeat(do)
+	})
+}
+
+func checkGaps(rt *rapid.T, s *Scheduler, gaps []Gap) {
+	for _, g := range gaps {
+		task := s.tasks[g.Piece]
+		require.NotNil(rt, task)
+		require.Zero(rt, g.Mask&(task.have|task.cdn), "what is here or on its way is not fetched")
+	}
+}
+
+func checkAsks(rt *rapid.T, s *Scheduler, asks []Ask) {
+	for _, a := range asks {
+		task := s.tasks[a.Piece]
+		require.NotZero(rt, a.Mask)
+		require.Zero(rt, a.Mask&^task.full)
+		require.Zero(rt, a.Mask&task.have)
+		require.True(rt, task.holders.Has(a.Seed), "asked a seed that does not have it")
+		require.True(rt, s.up.Has(a.Seed))
+	}
+}
+
+func checkBooks(rt *rapid.T, s *Scheduler) {
+	var outstanding [MaxSeeds]int
+	var holds [MaxSeeds]int
+	for _, task := range s.tasks {
+		require.Zero(rt, task.have&^task.full)
+		require.Zero(rt, task.asked()&task.have, "a chunk that is here is still asked for")
+		for _, a := range task.asks {
+			outstanding[a.seed] += chunkBytes(a.mask)
+		}
+		for h := task.holders; !h.Empty(); {
+			holds[h.pop()]++
+		}
+	}
+	for id := range s.seeds {
+		require.Equal(rt, outstanding[id], s.seeds[id].outstanding, "seed %d", id)
+		require.Equal(rt, holds[id], s.seeds[id].holds, "seed %d", id)
+		require.GreaterOrEqual(rt, s.seeds[id].success, 0.0)
+		require.LessOrEqual(rt, s.seeds[id].success, 1.0)
+	}
+}

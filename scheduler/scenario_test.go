@@ -1,0 +1,425 @@
+package scheduler
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// scenario drives one Scheduler and reads like the story it tests.
+type scenario struct {
+	t   *testing.T
+	now time.Time
+	s   *Scheduler
+}
+
+const (
+	whole   = ^uint64(0)
+	quarter = uint64(0xffff)
+)
+
+func newScenario(t *testing.T) *scenario {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	return &scenario{t: t, now: now, s: New(now, Config{})}
+}
+
+func piece(i uint32) Piece { return Piece{File: 1, Index: i} }
+
+func seeds(ids ...Seed) SeedSet {
+	var s SeedSet
+	for _, id := range ids {
+		s.Add(id)
+	}
+	return s
+}
+
+func (sc *scenario) advance(d time.Duration) { sc.now = sc.now.Add(d) }
+
+func (sc *scenario) seedUp(ids ...Seed) {
+	for _, id := range ids {
+		sc.s.SeedUp(id, 20*time.Millisecond)
+	}
+}
+
+func (sc *scenario) need(i uint32, due time.Duration, holders ...Seed) {
+	sc.s.Need(sc.now, Need{Piece: piece(i), Full: whole, Deadline: sc.now.Add(due), Holders: seeds(holders...)})
+}
+
+// asks returns what is asked now, by seed.
+func (sc *scenario) asks() map[Seed][]Ask {
+	by := make(map[Seed][]Ask)
+	for _, a := range sc.s.Assign(sc.now, nil) {
+		by[a.Seed] = append(by[a.Seed], a)
+	}
+	return by
+}
+
+// proven makes a seed deliver its first piece at a rate, so that it is measured.
+func (sc *scenario) proven(id Seed, bytesPerSec float64) {
+	p := Piece{File: 99, Index: uint32(id)}
+	sc.s.Need(sc.now, Need{Piece: p, Full: whole, Deadline: sc.now.Add(time.Minute), Holders: seeds(id)})
+	require.Len(sc.t, sc.s.Assign(sc.now, nil), 1)
+	sc.advance(time.Duration(pieceBytes / bytesPerSec * float64(time.Second)))
+	_, complete := sc.s.Arrived(sc.now, id, p, whole)
+	require.True(sc.t, complete)
+	sc.s.Forget(sc.now, p)
+}
+
+const pieceBytes = ChunksPerPiece * ChunkBytes
+
+func (sc *scenario) revoked() map[Seed]uint64 {
+	by := make(map[Seed]uint64)
+	for _, r := range sc.s.Revoked(nil) {
+		by[r.Seed] |= r.Mask
+	}
+	return by
+}
+
+var fastCDN = CDN{BytesPerSec: 1e6, FirstByte: 100 * time.Millisecond, Margin: time.Second}
+
+func (sc *scenario) rescued(c CDN) []Gap { return sc.s.Rescue(sc.now, c, 64<<20, nil) }
+
+func TestPiecesAreAskedInTheOrderOfDeadlines(t *testing.T) {
+	sc := newScenario(t)
+	sc.need(3, 50*time.Second, 1)
+	sc.need(1, 40*time.Second, 1)
+	sc.need(2, 45*time.Second, 1)
+	sc.seedUp(1)
+	for i := range uint32(3) {
+		sc.s.Holds(1, piece(i+1), true)
+	}
+	var order []uint32
+	for _, a := range sc.asks()[1] {
+		order = append(order, a.Piece.Index)
+	}
+	require.Equal(t, []uint32{1, 2, 3}, order)
+}
+
+func TestUrgentPieceIsSpreadOverSeveralSeeds(t *testing.T) {
+	sc := newScenario(t)
+	sc.seedUp(1, 2, 3)
+	sc.need(1, 5*time.Second, 1, 2, 3)
+	asks := sc.asks()
+	require.Len(t, asks, 3)
+	var union uint64
+	for _, a := range asks {
+		require.Zero(t, union&a[0].Mask, "a chunk was asked twice")
+		require.Equal(t, Fast, a[0].Tier)
+		union |= a[0].Mask
+	}
+	require.Equal(t, whole, union)
+}
+
+func TestDistantPieceComesWholeFromOneSeed(t *testing.T) {
+	sc := newScenario(t)
+	sc.seedUp(1, 2, 3)
+	sc.need(1, 50*time.Second, 1, 2, 3)
+	asks := sc.s.Assign(sc.now, nil)
+	require.Len(t, asks, 1)
+	require.Equal(t, whole, asks[0].Mask)
+	require.Equal(t, Slow, asks[0].Tier)
+}
+
+func TestUrgentPieceSkipsSlowPeer(t *testing.T) {
+	sc := newScenario(t)
+	sc.seedUp(1, 2)
+	sc.proven(1, 50_000)
+	sc.proven(2, 5_000_000)
+	sc.need(1, 40*time.Second, 1, 2)
+	asks := sc.asks()
+	require.Empty(t, asks[1])
+	require.Equal(t, whole, asks[2][0].Mask)
+}
+
+func TestSeedIsNeverAskedForMoreThanItCanCarry(t *testing.T) {
+	sc := newScenario(t)
+	sc.seedUp(1)
+	for i := range uint32(100) {
+		sc.need(i, time.Minute, 1)
+	}
+	bytes := 0
+	for _, a := range sc.asks()[1] {
+		bytes += chunkBytes(a.Mask)
+	}
+	require.LessOrEqual(t, bytes, sc.s.seeds[1].budget())
+	require.Greater(t, bytes, sc.s.seeds[1].budget()-minRoom)
+	require.Empty(t, sc.asks(), "no room, no request")
+}
+
+func TestStalledSeedsChunksGoToTheOthersBeforeNewPiecesAreOpened(t *testing.T) {
+	sc := newScenario(t)
+	sc.seedUp(1)
+	sc.need(1, 20*time.Second, 1)
+	require.Len(t, sc.asks()[1], 1)
+	sc.seedUp(2)
+	sc.s.Holds(2, piece(1), true)
+	sc.need(2, 19*time.Second, 2)
+	sc.s.Arrived(sc.now, 1, piece(1), quarter)
+
+	sc.advance(sc.s.seeds[1].stallAfter())
+	require.True(t, sc.s.Expire(sc.now).Has(1), "it is frozen")
+	require.Equal(t, whole&^quarter, sc.revoked()[1], "and told that it is too late")
+	asks := sc.asks()
+	require.Empty(t, asks[1])
+	require.Equal(t, piece(1), asks[2][0].Piece, "the active piece first, although the other one is due earlier")
+	require.Equal(t, whole&^quarter, asks[2][0].Mask, "exactly the missing chunks")
+	require.Equal(t, piece(2), asks[2][1].Piece)
+}
+
+func TestGapInADeliveryIsAskedForAgainAtOnce(t *testing.T) {
+	sc := newScenario(t)
+	sc.seedUp(1)
+	sc.need(1, 40*time.Second, 1)
+	require.Len(t, sc.asks()[1], 1)
+	lost := uint64(1<<2 | 1<<9)
+	sc.s.Arrived(sc.now, 1, piece(1), quarter&^lost)
+	asks := sc.asks()
+	require.Len(t, asks[1], 1)
+	require.Equal(t, lost, asks[1][0].Mask, "the chunks behind the gap are still on their way")
+}
+
+func TestReorderedChunksAreNotTakenForLost(t *testing.T) {
+	sc := newScenario(t)
+	sc.seedUp(1)
+	sc.need(1, 40*time.Second, 1)
+	sc.asks()
+	sc.s.Arrived(sc.now, 1, piece(1), 1<<0|1<<3) // 1 and 2 are at most two behind
+	require.Empty(t, sc.asks())
+}
+
+func TestChunkThatCameElsewhereIsWithdrawn(t *testing.T) {
+	sc := newScenario(t)
+	sc.seedUp(1, 2)
+	sc.need(1, 5*time.Second, 1, 2)
+	asks := sc.asks()
+	mine, others := asks[1][0].Mask, asks[2][0].Mask
+	fresh, complete := sc.s.FetchedCDN(sc.now, piece(1), others)
+	require.Equal(t, others, fresh)
+	require.False(t, complete)
+	require.Equal(t, map[Seed]uint64{2: others}, sc.revoked())
+	_, complete = sc.s.Arrived(sc.now, 1, piece(1), mine)
+	require.True(t, complete)
+	require.ElementsMatch(t, []Source{{FromCDN, others}, {1, mine}}, sc.s.Sources(piece(1)))
+}
+
+func TestLateChunkIsADuplicateAndHarmless(t *testing.T) {
+	sc := newScenario(t)
+	sc.seedUp(1)
+	sc.need(1, 5*time.Second, 1)
+	sc.asks()
+	fresh, complete := sc.s.Arrived(sc.now, 1, piece(1), whole)
+	require.Equal(t, whole, fresh)
+	require.True(t, complete)
+	fresh, complete = sc.s.Arrived(sc.now, 1, piece(1), whole)
+	require.Zero(t, fresh)
+	require.False(t, complete, "complete is said once")
+}
+
+func TestBusySeedIsFrozenForAGrowingInterval(t *testing.T) {
+	sc := newScenario(t)
+	sc.seedUp(1)
+	sc.need(1, time.Minute, 1)
+	var waits []time.Duration
+	for range 4 {
+		require.Len(t, sc.asks()[1], 1)
+		wait := sc.s.Freeze(sc.now, 1, 100*time.Millisecond)
+		require.Empty(t, sc.asks())
+		waits = append(waits, wait)
+		sc.advance(wait)
+	}
+	require.Equal(t, []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second}, waits)
+	sc.s.Freeze(sc.now, 1, 0)
+	sc.s.Thaw(1)
+	require.Len(t, sc.asks()[1], 1, "ready ends the freeze")
+}
+
+func TestEndGameAsksTwiceInsideItsBudget(t *testing.T) {
+	sc := newScenario(t)
+	sc.seedUp(1)
+	sc.need(1, time.Second, 1)
+	require.Len(t, sc.asks()[1], 1)
+	sc.seedUp(2)
+	sc.s.Holds(2, piece(1), true)
+	require.Empty(t, sc.asks(), "the first seed still has time")
+	sc.advance(sc.s.seeds[1].patience() * 6 / 10)
+	asks := sc.asks()
+	require.Equal(t, whole, asks[2][0].Mask)
+	require.Empty(t, sc.asks(), "never a third time")
+
+	sc.s.duplicate = duplicateFloor
+	sc.need(2, time.Second, 1, 2)
+	sc.asks()
+	sc.advance(sc.s.seeds[1].patience() * 6 / 10)
+	require.Empty(t, sc.asks(), "the budget is spent")
+}
+
+func TestRescueComesAtTheLastResponsibleMoment(t *testing.T) {
+	sc := newScenario(t)
+	for i := range uint32(16) { // 1 MiB, due together in 10 s, held by nobody
+		sc.need(i, 10*time.Second)
+	}
+	work := seconds(float64(16*pieceBytes)/1e6) + fastCDN.FirstByte + fastCDN.Margin
+	require.Empty(t, sc.rescued(fastCDN))
+	sc.advance(10*time.Second - work - 10*time.Millisecond)
+	require.Empty(t, sc.rescued(fastCDN), "there is still time")
+	sc.advance(20 * time.Millisecond)
+	require.Len(t, sc.rescued(fastCDN), 16)
+}
+
+func TestRescueLooksAtEveryDeadlineNotOnlyTheFirst(t *testing.T) {
+	sc := newScenario(t)
+	sc.need(0, 5*time.Second)
+	for i := uint32(1); i <= 100; i++ { // 6.5 MB due in 7 s: no way unless it starts now
+		sc.need(i, 7*time.Second)
+	}
+	require.Len(t, sc.rescued(fastCDN), 101)
+}
+
+func TestWhatSeedsWillDeliverIsNotRescued(t *testing.T) {
+	sc := newScenario(t)
+	sc.seedUp(1)
+	sc.proven(1, 1_000_000)
+	for i := range uint32(10) {
+		sc.need(i, 1500*time.Millisecond, 1)
+	}
+	require.Empty(t, sc.rescued(fastCDN), "0.66 MB at 1 MB/s")
+	sc.s.Freeze(sc.now, 1, 0)
+	require.Len(t, sc.rescued(fastCDN), 10, "a frozen seed delivers nothing")
+}
+
+func TestOnlyWhatSeedsCannotCarryIsRescued(t *testing.T) {
+	sc := newScenario(t)
+	sc.seedUp(1)
+	sc.proven(1, 500_000)
+	for i := range uint32(20) { // 1.3 MB due in 1.4 s: the seed carries about half
+		sc.need(i, 1400*time.Millisecond, 1)
+	}
+	n := len(sc.rescued(fastCDN))
+	require.Greater(t, n, 7)
+	require.Less(t, n, 14)
+}
+
+func TestStartUpIsSharedByWhoeverIsFirst(t *testing.T) {
+	sc := newScenario(t)
+	sc.seedUp(1)
+	sc.proven(1, 1_000_000)
+	for i := range uint32(10) {
+		sc.need(i, 0, 1)
+	}
+	gaps := sc.rescued(fastCDN)
+	require.NotEmpty(t, gaps)
+	require.Less(t, len(gaps), 10)
+	require.True(t, gaps[0].Late)
+}
+
+func TestChunksJustAskedOfASeedAreLeftToIt(t *testing.T) {
+	sc := newScenario(t)
+	sc.seedUp(1)
+	sc.need(1, 0, 1)
+	require.Len(t, sc.asks()[1], 1)
+	require.Empty(t, sc.rescued(fastCDN))
+	sc.advance(20*time.Millisecond + answerGrace)
+	require.Len(t, sc.rescued(fastCDN), 1, "it did not even begin to answer")
+}
+
+func TestFailedPieceAvoidsItsSources(t *testing.T) {
+	sc := newScenario(t)
+	sc.seedUp(1, 2)
+	sc.need(1, 40*time.Second, 1)
+	sc.asks()
+	sc.s.Arrived(sc.now, 1, piece(1), whole)
+	sc.s.Failed(sc.now, piece(1))
+	require.Equal(t, whole, sc.s.Missing(piece(1)))
+	require.Equal(t, piece(1), sc.rescued(fastCDN)[0].Piece, "nobody trusted has it: the CDN")
+	sc.s.Holds(2, piece(1), true)
+	asks := sc.asks()
+	require.Len(t, asks[2], 1)
+	require.Empty(t, asks[1])
+}
+
+func TestDepartedSeedsAsksAreOpenAgain(t *testing.T) {
+	sc := newScenario(t)
+	sc.seedUp(1, 2)
+	sc.need(1, 5*time.Second, 1, 2)
+	first := sc.asks()[1][0].Mask
+	sc.s.Arrived(sc.now, 1, piece(1), first&-first)
+	sc.s.SeedDown(sc.now, 1)
+	require.Equal(t, first&^(first&-first), sc.asks()[2][0].Mask)
+	require.Equal(t, Departed, sc.s.Sources(piece(1))[0].Seed, "a later owner of the slot is not blamed")
+}
+
+func TestFirstCopiesFollowTheLot(t *testing.T) {
+	for _, tc := range []struct {
+		name                string
+		waited, slack, lead time.Duration
+		n                   int
+		low, high           float64
+	}{
+		{"alone, at once", 0, time.Minute, 0, 1, math.Inf(1), math.Inf(1)},
+		{"look around first", 500 * time.Millisecond, time.Minute, 0, 10, 0, 0},
+		{"swarm unknown: look around", 0, time.Minute, 0, 0, 0, 0},
+		{"swarm unknown: then alone", 2 * time.Second, time.Minute, 0, 0, math.Inf(1), math.Inf(1)},
+		{"near the start", time.Second, time.Minute, 0, 10, 0.25, 0.3},
+		{"half of the time", 27 * time.Second, 33 * time.Second, 0, 10, 1.4, 1.7},
+		{"the player will ask soon", 27 * time.Second, 33 * time.Second, 30 * time.Second, 10, 3, 5},
+		{"nobody came", 53 * time.Second, 7 * time.Second, 0, 10, 9, 10},
+		{"urgent", 55 * time.Second, 5 * time.Second, 0, 10, math.Inf(1), math.Inf(1)},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			k := Copies(tc.waited, tc.slack, tc.lead, tc.n)
+			require.GreaterOrEqual(t, k, tc.low)
+			require.LessOrEqual(t, k, tc.high)
+		})
+	}
+}
+
+func TestLotsAreUniformAndDifferByPeer(t *testing.T) {
+	var below [10]int
+	for i := range uint32(10_000) {
+		lot := Lot([32]byte{1}, i, 0.3)
+		require.GreaterOrEqual(t, lot, 0.0)
+		require.Less(t, lot, 1.0)
+		below[int(lot*10)]++
+	}
+	for _, n := range below {
+		require.InDelta(t, 1000, n, 120)
+	}
+	require.NotEqual(t, Lot([32]byte{1}, 7, 0.3), Lot([32]byte{1}, 7, 0.4))
+	require.Equal(t, Lot([32]byte{1}, 7, 0.3), Lot([32]byte{1}, 7, 0.3))
+}
+
+func TestScoreRanksByQoS(t *testing.T) {
+	good := seed{success: 1, holds: 10, rtt: 10 * time.Millisecond, meter: meter{rate: 4e6}}
+	better := func(worse func(*seed)) {
+		d := good
+		worse(&d)
+		require.Greater(t, good.score(10), d.score(10))
+	}
+	better(func(d *seed) { d.holds = 3 })
+	better(func(d *seed) { d.success = 0.5 })
+	better(func(d *seed) { d.loss = 0.2 })
+	better(func(d *seed) { d.meter.rate = 1e5 })
+	better(func(d *seed) { d.rtt = 300 * time.Millisecond })
+	better(func(d *seed) { d.freezeCount = 3 })
+	require.LessOrEqual(t, good.score(10), 1.0)
+}
+
+func TestCDNMeterMeasuresTheLineAndTheTail(t *testing.T) {
+	now := time.Unix(0, 0)
+	m := NewCDNMeter(now)
+	require.Equal(t, float64(priorCDNRate), m.Estimate().BytesPerSec)
+	for i := range 20 {
+		m.Started(now)
+		for range 10 {
+			now = now.Add(50 * time.Millisecond)
+			m.Received(now, 100_000)
+		}
+		m.Done(now, time.Duration(10+i)*time.Millisecond)
+		now = now.Add(time.Hour) // idle time is no measurement
+	}
+	est := m.Estimate()
+	require.InDelta(t, 2e6, est.BytesPerSec, 0.1e6)
+	require.Equal(t, 28*time.Millisecond, est.FirstByte)
+}

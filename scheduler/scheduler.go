@@ -1,0 +1,267 @@
+package scheduler
+
+import (
+	"time"
+)
+
+// Config bounds a Scheduler. The zero value works.
+type Config struct {
+	// MaxActive bounds the pieces in progress. Default 256: 16 MiB of buffers.
+	MaxActive int
+}
+
+// Scheduler holds the pieces that are needed, the seeds that may have them, and
+// what has been asked of whom.
+type Scheduler struct {
+	cfg    Config
+	epoch  time.Time
+	tasks  map[Piece]*task
+	ready  queue
+	active queue
+
+	seeds  [MaxSeeds]seed
+	up     SeedSet
+	revoke []Revoke
+
+	received  int64 // bytes of chunks that were of use, from seeds
+	duplicate int64 // asked twice on purpose (end game)
+}
+
+// Ask is a set of chunks to request from a seed.
+type Ask struct {
+	Seed     Seed
+	Piece    Piece
+	Mask     uint64
+	Tier     Tier
+	Deadline time.Time
+}
+
+// Revoke withdraws chunks asked of a seed.
+type Revoke struct {
+	Seed  Seed
+	Piece Piece
+	Mask  uint64
+}
+
+// New returns an empty Scheduler; now is the origin of its time line.
+func New(now time.Time, cfg Config) *Scheduler {
+	if cfg.MaxActive <= 0 {
+		cfg.MaxActive = 256
+	}
+	return &Scheduler{cfg: cfg, epoch: now, tasks: make(map[Piece]*task)}
+}
+
+func (s *Scheduler) at(now time.Time) time.Duration { return now.Sub(s.epoch) }
+
+// Need adds a piece, or re-times one that is known.
+func (s *Scheduler) Need(now time.Time, n Need) {
+	deadline := s.at(n.Deadline)
+	if t, ok := s.tasks[n.Piece]; ok {
+		t.swarm, t.lead = n.Swarm, n.Lead
+		if t.deadline != deadline {
+			t.deadline = deadline
+			s.ready.unsorted, s.active.unsorted = true, true
+		}
+		return
+	}
+	t := &task{piece: n.Piece, deadline: deadline, since: s.at(now), lot: n.Lot, swarm: n.Swarm, lead: n.Lead, full: n.Full}
+	t.asks, t.sources = t.askRoom[:0], t.sourceRoom[:0]
+	for h := n.Holders.and(s.up); !h.Empty(); {
+		id := h.pop()
+		t.holders.Add(id)
+		s.seeds[id].holds++
+	}
+	s.tasks[n.Piece] = t
+	s.ready.add(t)
+}
+
+// Known reports whether the piece is needed and not yet verified.
+func (s *Scheduler) Known(p Piece) bool { _, ok := s.tasks[p]; return ok }
+
+// Begun reports whether any chunk of the piece has arrived or is on its way.
+func (s *Scheduler) Begun(p Piece) bool {
+	t, ok := s.tasks[p]
+	return ok && (t.have|t.cdn|t.asked()) != 0
+}
+
+// Forget drops a piece: it is verified, or nobody needs it any more. What is
+// still outstanding is withdrawn.
+func (s *Scheduler) Forget(now time.Time, p Piece) {
+	t, ok := s.tasks[p]
+	if !ok {
+		return
+	}
+	s.withdraw(s.at(now), t, ^uint64(0))
+	for h := t.holders; !h.Empty(); {
+		s.seeds[h.pop()].holds--
+	}
+	delete(s.tasks, p)
+	s.setState(t, stateGone)
+}
+
+// setState moves a task between the queues.
+func (s *Scheduler) setState(t *task, to state) {
+	switch t.state {
+	case stateReady:
+		s.ready.holes = true
+	case stateActive:
+		s.active.holes = true
+	}
+	t.state = to
+	switch to {
+	case stateReady:
+		s.ready.add(t)
+	case stateActive:
+		s.active.add(t)
+	}
+}
+
+// Missing returns the chunks of p that have not arrived; 0 when p is complete or
+// not needed.
+func (s *Scheduler) Missing(p Piece) uint64 {
+	if t, ok := s.tasks[p]; ok {
+		return t.missing()
+	}
+	return 0
+}
+
+// Sources returns whom the chunks of p came from. The slice is valid until the
+// next call.
+func (s *Scheduler) Sources(p Piece) []Source {
+	if t, ok := s.tasks[p]; ok {
+		return t.sources
+	}
+	return nil
+}
+
+// Arrived records chunks from a seed. It returns the chunks that were new, and
+// whether the piece is now complete (once: it is then being verified).
+func (s *Scheduler) Arrived(now time.Time, id Seed, p Piece, mask uint64) (fresh uint64, complete bool) {
+	at := s.at(now)
+	t, ok := s.tasks[p]
+	if !ok {
+		return 0, false
+	}
+	fresh = mask & t.full &^ t.have
+	if d := s.seed(id); d != nil {
+		s.delivered(at, d, id, t, mask)
+		d.received += int64(chunkBytes(fresh))
+		s.received += int64(chunkBytes(fresh))
+	}
+	return fresh, s.take(at, t, id, fresh)
+}
+
+// FetchedCDN records chunks that came from the CDN, as Arrived does for seeds.
+func (s *Scheduler) FetchedCDN(now time.Time, p Piece, mask uint64) (fresh uint64, complete bool) {
+	t, ok := s.tasks[p]
+	if !ok {
+		return 0, false
+	}
+	fresh = mask & t.full &^ t.have
+	t.cdn &^= mask
+	return fresh, s.take(s.at(now), t, FromCDN, fresh)
+}
+
+// take adds fresh chunks to the piece and withdraws them wherever else they
+// were asked.
+func (s *Scheduler) take(at time.Duration, t *task, from Seed, fresh uint64) (complete bool) {
+	if fresh == 0 {
+		return false
+	}
+	t.have |= fresh
+	t.credit(from, fresh)
+	s.withdraw(at, t, fresh)
+	if t.have != t.full {
+		return false
+	}
+	s.setState(t, stateVerifying)
+	return true
+}
+
+// Failed puts a complete piece whose hash did not match back to the start. Its
+// seeds are avoided: they are asked for it again only when nobody else has it.
+func (s *Scheduler) Failed(now time.Time, p Piece) {
+	t, ok := s.tasks[p]
+	if !ok || t.state != stateVerifying {
+		return
+	}
+	for _, src := range t.sources {
+		if src.Seed < MaxSeeds { // neither FromCDN nor Departed
+			t.avoid.Add(src.Seed)
+		}
+	}
+	t.have, t.cdn, t.sources = 0, 0, t.sources[:0]
+	t.deadline = min(t.deadline, s.at(now))
+	s.ready.settle(stateReady) // drop its old place, if it is still there
+	s.setState(t, stateReady)
+}
+
+// TakenByCDN records that chunks are being fetched from the CDN, and withdraws
+// them from the seeds.
+func (s *Scheduler) TakenByCDN(now time.Time, p Piece, mask uint64) {
+	if t, ok := s.tasks[p]; ok {
+		mask &= t.missing()
+		s.withdraw(s.at(now), t, mask)
+		t.cdn |= mask
+	}
+}
+
+// ReleasedByCDN records that the CDN will not deliver these chunks after all.
+func (s *Scheduler) ReleasedByCDN(p Piece, mask uint64) {
+	if t, ok := s.tasks[p]; ok {
+		t.cdn &^= mask
+	}
+}
+
+// HeldElsewhere reports whether some usable seed has p.
+func (s *Scheduler) HeldElsewhere(now time.Time, p Piece) bool {
+	t, ok := s.tasks[p]
+	return ok && !t.holders.and(s.usable(s.at(now))).Empty()
+}
+
+// Revoked appends the withdrawals since the last call: the owner sends CANCEL.
+func (s *Scheduler) Revoked(out []Revoke) []Revoke {
+	out = append(out, s.revoke...)
+	s.revoke = s.revoke[:0]
+	return out
+}
+
+// withdraw takes mask back from all seeds that were asked for it.
+func (s *Scheduler) withdraw(at time.Duration, t *task, mask uint64) {
+	kept := t.asks[:0]
+	for _, a := range t.asks {
+		if m := a.mask & mask; m != 0 {
+			s.revoke = append(s.revoke, Revoke{Seed: a.seed, Piece: t.piece, Mask: m})
+			s.settleAsk(at, a.seed, chunkBytes(m))
+			a.mask &^= m
+		}
+		if a.mask != 0 {
+			kept = append(kept, a)
+		}
+	}
+	t.asks = kept
+}
+
+// settleAsk takes bytes off a seed's outstanding sum.
+func (s *Scheduler) settleAsk(at time.Duration, id Seed, bytes int) {
+	d := &s.seeds[id]
+	d.outstanding -= bytes
+	if d.outstanding < 0 {
+		panic("BUG: negative outstanding bytes")
+	}
+	if d.outstanding == 0 {
+		d.meter.end(at)
+	}
+}
+
+// Pieces returns how many pieces wait and how many are in progress.
+func (s *Scheduler) Pieces() (ready, active int) {
+	for _, t := range s.tasks {
+		if t.state == stateReady {
+			ready++
+		} else {
+			active++
+		}
+	}
+	return ready, active
+}

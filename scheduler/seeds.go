@@ -1,0 +1,271 @@
+package scheduler
+
+import "time"
+
+// seed returns the slot if it is in use.
+func (s *Scheduler) seed(id Seed) *seed {
+	if int(id) >= MaxSeeds || !s.seeds[id].up {
+		return nil
+	}
+	return &s.seeds[id]
+}
+
+// SeedUp opens a slot for a new seed. rtt 0 is unmeasured.
+func (s *Scheduler) SeedUp(id Seed, rtt time.Duration) {
+	s.seeds[id] = seed{up: true, rtt: rtt, success: 1}
+	s.up.Add(id)
+}
+
+// SeedDown closes a slot: what was asked of it is open again, at once.
+func (s *Scheduler) SeedDown(now time.Time, id Seed) {
+	if s.seed(id) == nil {
+		return
+	}
+	s.dropAsks(s.at(now), id, false)
+	for _, t := range s.tasks {
+		t.holders.Remove(id)
+		t.avoid.Remove(id)
+		for i := range t.sources {
+			// A later owner of the slot must not be blamed for this one's bytes;
+			// the owner of this package keeps identities beside slots.
+			if t.sources[i].Seed == id {
+				t.sources[i].Seed = Departed
+			}
+		}
+	}
+	s.seeds[id] = seed{}
+	s.up.Remove(id)
+}
+
+// Departed stands in provenance for a seed whose slot has been given up.
+const Departed Seed = 254
+
+// Holds records that a seed has, or no longer has, a needed piece.
+func (s *Scheduler) Holds(id Seed, p Piece, has bool) {
+	t, ok := s.tasks[p]
+	if !ok || s.seed(id) == nil || t.holders.Has(id) == has {
+		return
+	}
+	if has {
+		t.holders.Add(id)
+		s.seeds[id].holds++
+	} else {
+		t.holders.Remove(id)
+		s.seeds[id].holds--
+	}
+}
+
+// Measured takes the path's round-trip time and loss from the transport.
+func (s *Scheduler) Measured(id Seed, rtt time.Duration, loss float64) {
+	if d := s.seed(id); d != nil {
+		if rtt > 0 {
+			d.rtt = rtt
+		}
+		d.loss = min(max(loss, 0), 1)
+	}
+}
+
+// Freeze stops requests to a seed that said BUSY, for at least the time it
+// asked for and longer each time in a row. What it was asked is open again.
+func (s *Scheduler) Freeze(now time.Time, id Seed, least time.Duration) time.Duration {
+	d := s.seed(id)
+	if d == nil {
+		return 0
+	}
+	s.dropAsks(s.at(now), id, false)
+	return d.freeze(s.at(now), least)
+}
+
+// Thaw ends a freeze: the seed said that it is ready.
+func (s *Scheduler) Thaw(id Seed) {
+	if d := s.seed(id); d != nil {
+		d.thaw = 0
+	}
+}
+
+// Info returns what is known of a seed.
+func (s *Scheduler) Info(now time.Time, id Seed) SeedInfo {
+	d := s.seed(id)
+	if d == nil {
+		return SeedInfo{}
+	}
+	return SeedInfo{
+		Score:            d.score(len(s.tasks)),
+		RateBytesPerSec:  d.meter.rate,
+		OutstandingBytes: d.outstanding,
+		Frozen:           max(d.thaw-s.at(now), 0),
+		ReceivedBytes:    d.received,
+		HoldsNeeded:      d.holds,
+	}
+}
+
+// usable returns the seeds that may be asked.
+func (s *Scheduler) usable(at time.Duration) SeedSet {
+	set := s.up
+	for b := s.up; !b.Empty(); {
+		id := b.pop()
+		if s.seeds[id].frozen(at) {
+			set.Remove(id)
+		}
+	}
+	return set
+}
+
+// withRoom returns the usable seeds that may be asked for more.
+func (s *Scheduler) withRoom(at time.Duration) SeedSet {
+	set := s.usable(at)
+	for b := set; !b.Empty(); {
+		id := b.pop()
+		if s.seeds[id].room() < minRoom {
+			set.Remove(id)
+		}
+	}
+	return set
+}
+
+// delivered credits a seed for mask of t and looks for gaps: chunks of one ask
+// travel in ascending order, so one that is three or more behind the newest was
+// lost on the way (the packet threshold of RFC 9002 §6.1.1).
+func (s *Scheduler) delivered(at time.Duration, d *seed, id Seed, t *task, mask uint64) {
+	d.lastHeard = at
+	d.freezes = 0
+	d.meter.add(at, chunkBytes(mask))
+	for i := range t.asks {
+		a := &t.asks[i]
+		got := a.mask & mask
+		if a.seed != id || got == 0 {
+			continue
+		}
+		a.mask &^= got
+		d.outstandingDone(at, got)
+		d.success += 0.02 * (1 - d.success)
+		lost := a.mask & (highest(got) - 1) & below(a.all, got)
+		if lost != 0 {
+			a.mask &^= lost
+			d.outstandingDone(at, lost)
+			d.success -= 0.02 * d.success
+		}
+	}
+	t.dropEmptyAsks()
+}
+
+func (d *seed) outstandingDone(at time.Duration, mask uint64) {
+	d.outstanding -= chunkBytes(mask)
+	if d.outstanding < 0 {
+		panic("BUG: negative outstanding bytes")
+	}
+	if d.outstanding == 0 {
+		d.meter.end(at)
+	}
+}
+
+// highest returns the highest bit of mask.
+func highest(mask uint64) uint64 {
+	for mask&(mask-1) != 0 {
+		mask &= mask - 1
+	}
+	return mask
+}
+
+// below returns the chunks of all that stand at least three places under the
+// newest of got.
+func below(all, got uint64) uint64 {
+	under := all & (highest(got) - 1)
+	for i := 0; i < 2 && under != 0; i++ {
+		under &^= highest(under)
+	}
+	return under
+}
+
+func (t *task) dropEmptyAsks() {
+	kept := t.asks[:0]
+	for _, a := range t.asks {
+		if a.mask != 0 {
+			kept = append(kept, a)
+		}
+	}
+	t.asks = kept
+}
+
+// dropAsks reopens all that was asked of a seed; with tell it is also told.
+func (s *Scheduler) dropAsks(at time.Duration, id Seed, tell bool) {
+	for _, t := range s.active.items {
+		if t.state != stateActive {
+			continue
+		}
+		for i := range t.asks {
+			a := &t.asks[i]
+			if a.seed != id || a.mask == 0 {
+				continue
+			}
+			if tell {
+				s.revoke = append(s.revoke, Revoke{Seed: id, Piece: t.piece, Mask: a.mask})
+			}
+			s.settleAsk(at, id, chunkBytes(a.mask))
+			a.mask = 0
+		}
+		t.dropEmptyAsks()
+	}
+}
+
+// Expire reopens what seeds have failed to deliver in time and freezes those
+// that stall. It returns the seeds that it froze.
+func (s *Scheduler) Expire(now time.Time) (stalled SeedSet) {
+	at := s.at(now)
+	for b := s.up; !b.Empty(); {
+		id := b.pop()
+		d := &s.seeds[id]
+		if d.outstanding > 0 && at-d.lastHeard >= d.stallAfter() {
+			s.dropAsks(at, id, true)
+			d.success *= 0.5
+			d.freeze(at, 0)
+			stalled.Add(id)
+		}
+	}
+	for _, t := range s.active.items {
+		if t.state != stateActive {
+			continue
+		}
+		for i := range t.asks {
+			a := &t.asks[i]
+			if a.due > at {
+				continue
+			}
+			d := &s.seeds[a.seed]
+			d.success -= 0.1 * d.success
+			s.revoke = append(s.revoke, Revoke{Seed: a.seed, Piece: t.piece, Mask: a.mask})
+			s.settleAsk(at, a.seed, chunkBytes(a.mask))
+			a.mask = 0
+		}
+		t.dropEmptyAsks()
+	}
+	return stalled
+}
+
+// NextExpiry returns when Expire has work at the earliest; zero when nothing is
+// outstanding.
+func (s *Scheduler) NextExpiry() time.Time {
+	next := time.Duration(-1)
+	sooner := func(at time.Duration) {
+		if next < 0 || at < next {
+			next = at
+		}
+	}
+	for b := s.up; !b.Empty(); {
+		d := &s.seeds[b.pop()]
+		if d.outstanding > 0 {
+			sooner(d.lastHeard + d.stallAfter())
+		}
+	}
+	for _, t := range s.active.items {
+		for i := range t.asks {
+			if t.state == stateActive {
+				sooner(t.asks[i].due)
+			}
+		}
+	}
+	if next < 0 {
+		return time.Time{}
+	}
+	return s.epoch.Add(next)
+}
