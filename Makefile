@@ -2,9 +2,10 @@
 SHELL := /bin/bash
 
 FUZZTIME ?= 3s
-LINT     := go tool -modfile=tools/go.mod golangci-lint
+LINT      = go tool -modfile=tools/go.mod golangci-lint
 # Packages with end-to-end tests: real processes and players, behind the build tag e2e.
 E2E       = $(sort $(dir $(shell grep -rl --include='*_test.go' '^//go:build.*\be2e\b' .)))
+BENCHES   = $(sort $(dir $(shell grep -rl --include='*_test.go' '^func Benchmark' .)))
 
 .PHONY: help demo build test race fuzz lint vet bench check deps media e2e clean
 
@@ -36,9 +37,11 @@ lint: ## Run golangci-lint with the rules of .golangci.yml
 vet: ## Run go vet, end-to-end tests included
 	go vet -tags e2e ./...
 
-bench: ## Measure: benchmarks of every package, then the comparisons with other systems
-	go test -run '^$$' -bench . ./...
-	scripts/bench.sh
+bench: ## Measure: benchmarks of every package, then each command under bench/
+	go test -run '^$$' -bench . $(BENCHES)
+	for command in $$(go list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' ./bench/...); do \
+		echo "== $$command"; go run $$command || exit 1; \
+	done
 
 check: deps ## What CI runs: lint, vet, race tests, short fuzz, end to end
 	@for step in lint vet race fuzz e2e; do \

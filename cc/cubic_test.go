@@ -116,7 +116,7 @@ func TestGrowthFollowsTheFormula(t *testing.T) {
 			d.round()
 		}
 		at := d.now.Sub(epoch).Seconds()
-		want := cubicC*math.Pow(at-k, 3) + wMax
+		want := cubicC*(at-k)*(at-k)*(at-k) + wMax
 		worst = max(worst, math.Abs(d.segments()-want)/want)
 		growth = append(growth, d.segments()-last)
 		last = d.segments()

@@ -344,6 +344,32 @@ func TestBunchedAcksDoNotFeignAFastPath(t *testing.T) {
 	}
 }
 
+// The packet sent between the first ACK after a stall and the rest of them has
+// more delivered in its round trip than the path carries; the time that sending
+// them took tells.
+func TestStallOfAcksDoesNotFeignAFastPath(t *testing.T) {
+	c := newChannel(t)
+	acked := uint64(0)
+	ackTo := func(end uint64) {
+		for ; acked < end; acked++ {
+			c.ack(Range{acked, acked})
+			require.LessOrEqual(t, c.told.last().DeliveryRate, 510_000.0)
+		}
+	}
+	for tick := uint64(0); tick < 1000; tick++ { // 2 ms each; 50 ticks of round trip
+		switch {
+		case tick < 50, tick > 500 && tick < 529:
+		case tick == 529:
+			ackTo(acked + 1)
+		default:
+			ackTo(tick - 50)
+		}
+		c.send(1)
+		c.wait(2 * ms)
+	}
+	require.InEpsilon(t, 500_000, c.told.last().DeliveryRate, 0.01)
+}
+
 func TestAppLimitedSamplesAreMarked(t *testing.T) {
 	c := newChannel(t)
 	c.measured()

@@ -92,7 +92,8 @@ func TestSlowStartEndsBeforeItOverflowsADeepQueue(t *testing.T) {
 	require.Zero(t, drops)
 	require.False(t, math.IsInf(c.thresholdBytes, 1), "slow start is over without a loss")
 	drops, _ = run(12*pathBDP, true)
-	require.NotZero(t, drops, "there is one without HyStart++")
+	t.Logf("queue of 12 BDP: no packet dropped, %d without HyStart++", drops)
+	require.NotZero(t, drops)
 
 	drops, _ = run(4*pathBDP, false)
 	blindDrops, _ := run(4*pathBDP, true)

@@ -59,17 +59,15 @@ func (r *sentRing) len() int { return int(r.next - r.head) }
 func (r *sentRing) full() bool { return r.len() == maxTrackedPackets }
 
 // push appends the packet with number next; the ring must not be full.
-func (r *sentRing) push(p sentPacket) *sentPacket {
+func (r *sentRing) push(p sentPacket) {
 	if r.len() == len(r.packets) {
 		r.grow()
 	}
 	if p.state == packetSkipped {
 		r.skipped++
 	}
-	slot := r.at(r.next)
-	*slot = p
+	*r.at(r.next) = p
 	r.next++
-	return slot
 }
 
 func (r *sentRing) pop() {

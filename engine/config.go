@@ -32,7 +32,8 @@ type Config struct {
 	Name string
 	// NoUpload refuses every request of others.
 	NoUpload bool
-	// Ahead is how far beyond the playhead the peer downloads. Default 60 s.
+	// Ahead is how far beyond the playhead the peer downloads. Default 60 s; a
+	// cache below 180 MB lowers it in proportion.
 	Ahead time.Duration
 	// MaxPeers bounds sessions with others. Default 32, at most 128.
 	MaxPeers int
@@ -52,6 +53,10 @@ type Config struct {
 const (
 	defaultDiskBytes   = 2 << 30
 	defaultMemoryBytes = 256 << 20
+
+	// aheadBytesPerSec is the rate at which half of the cache must hold what is
+	// downloaded ahead: 12 Mbit/s, a good 1080p with its audio.
+	aheadBytesPerSec = 1.5e6
 )
 
 // withDefaults returns the completed Config and the parsed origin.
@@ -81,6 +86,9 @@ func (c Config) withDefaults() (Config, *url.URL, error) {
 	if c.Ahead <= 0 {
 		c.Ahead = time.Minute
 	}
+	// What is downloaded ahead must fit, or it would be dropped before it is
+	// played and downloaded again.
+	c.Ahead = min(c.Ahead, time.Duration(float64(c.CacheBytes/2)/aheadBytesPerSec*float64(time.Second)))
 	if c.MaxPeers <= 0 {
 		c.MaxPeers = 32
 	}

@@ -24,6 +24,9 @@ type content struct {
 	heldCount uint32
 	obtained  []uint32 // per piece: when it was verified, as Engine.stamp; 0 in an earlier run
 	validator string   // ETag or Last-Modified that the origin gave
+	failure   error    // of the last CDN fetch; nil: it was good
+
+	mismatched bool // the origin's copy is another one; it was logged
 }
 
 // filesPerContent bounds the places remembered for one content. More copies of

@@ -31,8 +31,11 @@ const (
 	controlBurst  = 2 * controlQueue
 	controlPerSec = 100
 
-	// goodbyeTimeout bounds how long a closing session may take to write what is queued.
+	// goodbyeTimeout bounds how long a closing session may take to write what is
+	// queued, goodbyeLinger how long it then waits for the peer to have read it
+	// and closed: the end of the QUIC connection discards what is under way.
 	goodbyeTimeout = time.Second
+	goodbyeLinger  = 300 * time.Millisecond
 )
 
 // send queues a control message; a peer whose queue is full is closed.
@@ -86,7 +89,15 @@ func (e *Engine) writeControl(p *peer) {
 		}
 		break
 	}
-	_, _ = stream.Write(wire.AppendControl(nil, wire.Goodbye{Reason: p.reason})) // a courtesy
+	// A courtesy: nothing depends on it.
+	_, _ = stream.Write(wire.AppendControl(nil, wire.Goodbye{Reason: p.reason}))
+	_ = stream.Close()
+	linger := time.NewTimer(goodbyeLinger)
+	defer linger.Stop()
+	select {
+	case <-p.session.Done():
+	case <-linger.C:
+	}
 	p.session.Close(p.reason)
 }
 

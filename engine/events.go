@@ -107,7 +107,6 @@ func (l *loop) coreEvent(now time.Time, in swarm.Event) {
 		out.Kind = EventFirstPeerBytes
 	case swarm.EventOriginMismatch:
 		out.Kind = EventOriginMismatch
-		l.e.log.Error("the origin's file is not what the manifest describes: pack the title again")
 	default:
 		return
 	}
@@ -116,6 +115,10 @@ func (l *loop) coreEvent(now time.Time, in swarm.Event) {
 		if c := l.contents[in.Piece.File]; c != nil {
 			f := c.file()
 			out.Path, out.Piece, out.Title = f.path, in.Piece.Index, f.title.id.String()
+			if in.Kind == swarm.EventOriginMismatch && !c.mismatched {
+				c.mismatched = true
+				l.e.log.Error("the origin's file is not what the manifest describes: pack the title again", slog.String("path", f.path))
+			}
 		}
 	}
 	l.emit(out)

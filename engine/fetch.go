@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -35,6 +36,8 @@ func (l *loop) fetch(f swarm.Fetch) {
 		engine: l.e, fetch: f, content: c, file: c.file(),
 		validator: c.validator, filled: f.Offset, end: f.Offset + f.Length,
 	}
+	l.e.log.Debug("cdn fetch", slog.String("path", job.file.path), slog.Int64("offset", f.Offset),
+		slog.Int64("bytes", f.Length), slog.String("reason", f.Reason.String()))
 	if !l.e.spawn(func() { job.run(ctx); cancel() }) {
 		cancel()
 	}
@@ -83,7 +86,7 @@ func (j *fetchJob) run(ctx context.Context) {
 		if result.Validator != "" {
 			j.content.validator = result.Validator
 		}
-		if err != nil {
+		if j.content.failure = err; err != nil {
 			// What changed is asked for afresh next time: its pieces tell by
 			// their hashes whether the change matters.
 			j.content.validator = ""

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"shoal/engine/origin"
 	"shoal/engine/swarm"
 	"shoal/internal/wire"
 )
@@ -38,6 +39,14 @@ const (
 	// was read must not count as wanted any more, when the cache is smaller
 	// than the file. Every such step makes the core work out its needs anew.
 	advanceBytes = 1 << 20
+
+	// readerStall is how long a read may wait for one piece when its deadline
+	// has passed.
+	readerStall = time.Second
+
+	// wantShare of the cache is the most that one read asks for at once, for
+	// the same reason.
+	wantShare = 4
 )
 
 // Reader returns a range of a file in order, every byte as soon as its piece is
@@ -248,9 +257,10 @@ func (l *loop) openReader(now time.Time, r *Reader) {
 // want tells the core what is still to be read.
 func (l *loop) want(now time.Time, r *Reader, from int64) {
 	r.wanted = from
+	window := max(l.e.cfg.CacheBytes/wantShare, 2*advanceBytes)
 	l.core.Want(now, swarm.Want{
 		ID: r.want, Viewer: r.viewer.handle, File: r.content.handle,
-		Offset: from, Length: r.end - from, Deadline: r.deadline,
+		Offset: from, Length: min(r.end-from, window), Deadline: r.deadline,
 	})
 }
 
@@ -303,6 +313,21 @@ func (l *loop) failReader(r *Reader, err error) {
 	}
 	l.unwait(r)
 	r.deliveries <- delivery{err: err}
+}
+
+// expireReaders fails the reads whose player has lost its patience while no
+// byte came. One that still makes progress goes on: the player knows better.
+func (l *loop) expireReaders(now time.Time) {
+	for _, r := range l.readers {
+		if !r.waits || r.deadline.IsZero() || now.Before(r.deadline) || now.Sub(r.since) < readerStall {
+			continue
+		}
+		err := r.content.failure
+		if err == nil {
+			err = origin.ErrDeadline
+		}
+		l.failReader(r, originError(err))
+	}
 }
 
 func (l *loop) closeReader(now time.Time, r *Reader) {

@@ -22,8 +22,10 @@ type titleState struct {
 
 	position time.Duration // last known of any viewer
 	ticket   []byte
-	n        int
-	u        float64
+	opened   time.Time
+	n        int     // by the tracker; 1 until it answers
+	u        float64 // by the tracker
+	believed bool    // the core was told n and u
 	held     int64 // bytes
 	size     int64 // bytes of the files known
 	kicked   bool  // the tracker was told at once of the first seconds held
@@ -54,6 +56,16 @@ const (
 	// upkeepEvery is how often windows before the playheads slide.
 	upkeepEvery = time.Second
 
+	// introduction is how long a new member of a swarm takes for strangers'
+	// pieces to be first copies: until the tracker has answered, the dials are
+	// through and the seeds have said what they have, nobody seems to have
+	// anything. What a player needs by then comes from the CDN as it must.
+	introduction = 3 * time.Second
+
+	// introductionSize stands in for the swarm's size meanwhile: so large that
+	// it is nobody's turn.
+	introductionSize = 1 << 20
+
 	// protectFor outlives the interval of renewal several times.
 	protectFor = 30 * time.Second
 )
@@ -67,10 +79,14 @@ func (l *loop) addTitle(now time.Time, t *Title) {
 			handle: handle, id: t.id,
 			tracks:  make(map[uint16][]span),
 			viewers: make(map[swarm.Viewer]*Viewer),
+			opened:  now,
 			n:       1,
 		}
 		l.titles[t.id] = s
 		l.titleList = append(l.titleList, s)
+		if l.e.tracker != nil {
+			l.core.Swarm(now, handle, introductionSize, 0)
+		}
 		for _, p := range l.byID {
 			if p.admitted && p.joined[t.id] {
 				l.core.Joined(now, p.handle, handle)
@@ -164,6 +180,7 @@ func (l *loop) upkeep(now time.Time) {
 		l.expireViewers(now, s)
 		l.upkeepTitle(now, s)
 	}
+	l.expireReaders(now)
 	l.residents.expire(now)
 	l.retryHashes(now)
 	l.upkeepPeers(now)
@@ -174,6 +191,9 @@ func (l *loop) upkeep(now time.Time) {
 // upkeepTitle reads the manifest and the hashes ahead of each playhead, and
 // protects what is about to be played from eviction.
 func (l *loop) upkeepTitle(now time.Time, s *titleState) {
+	if !s.believed && now.Sub(s.opened) >= introduction {
+		l.believe(now, s)
+	}
 	protect := make([]protection, 0, 16)
 	for _, v := range s.viewers {
 		if !v.known {
@@ -207,6 +227,12 @@ func (l *loop) upkeepTitle(now time.Time, s *titleState) {
 		s.kicked = true
 		l.kickTracker() // others may already look for what we have
 	}
+}
+
+// believe tells the core the swarm's size and our place in it.
+func (l *loop) believe(now time.Time, s *titleState) {
+	s.believed = true
+	l.core.Swarm(now, s.handle, s.n, s.u)
 }
 
 // protection is a range of pieces that must not be evicted for a while.

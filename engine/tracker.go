@@ -93,13 +93,15 @@ func (l *loop) trackerUpdate(now time.Time, u client.Update) {
 		}
 	}
 	t.n, t.u = u.SwarmSize, u.U
-	l.core.Swarm(now, t.handle, u.SwarmSize, u.U)
 	candidates := make([]swarm.Candidate, 0, len(u.Candidates))
 	for _, c := range u.Candidates {
 		if c.ID == l.e.identity.ID() || l.banned.has(c.ID) {
 			continue
 		}
 		candidates = append(candidates, swarm.Candidate{ID: c.ID, Addrs: c.Addrs, Grade: c.Grade})
+	}
+	if t.believed || len(candidates) == 0 {
+		l.believe(now, t) // nobody to be introduced to
 	}
 	l.core.Candidates(now, t.handle, candidates)
 }

@@ -135,11 +135,14 @@ func (w *world) file(e *Engine, i int) *File {
 	return f
 }
 
-// play reads segment i whole, through a viewer at its place in time.
+// play reads segment i whole, through a viewer whose player has filled its
+// buffer up to it.
 func (w *world) play(e *Engine, i int) {
 	f := w.file(e, i)
 	v := f.Title().Viewer("player")
-	v.Report(Playback{Position: time.Duration(i) * segmentTime, Buffer: 6 * time.Second, Rate: 1})
+	at := time.Duration(i) * segmentTime
+	position := max(0, at-3*segmentTime)
+	v.Report(Playback{Position: position, Buffer: at - position, Rate: 1})
 	data, err := readAll(f, OpenOptions{Viewer: v, Deadline: time.Now().Add(15 * time.Second)})
 	require.NoError(w.t, err)
 	require.True(w.t, bytes.Equal(w.media(i), data), "segment %d differs", i)
@@ -209,7 +212,7 @@ func (o *countingOrigin) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		http.NotFound(rw, r)
 		return
 	}
-	rw.Header().Set("ETag", fmt.Sprintf("%q", fmt.Sprint(len(data), data[0])))
+	rw.Header().Set("ETag", fmt.Sprintf(`"%d-%d"`, len(data), data[0]))
 	http.ServeContent(&countingWriter{ResponseWriter: rw, o: o, path: r.URL.Path}, r, r.URL.Path, time.Time{}, bytes.NewReader(data))
 }
 

@@ -17,7 +17,8 @@ const (
 	// through the swarm must fit into it.
 	firstCopyReserve = 6 * time.Second
 	// askAround is how long a peer looks for others before it takes a first copy:
-	// a join, a dial and an announcement take a few round trips.
+	// a join, a dial and an announcement take a few round trips. A piece that is
+	// due within twice as long is not kept waiting.
 	askAround = time.Second
 )
 
@@ -44,13 +45,12 @@ func Lot(root [32]byte, index uint32, u float64) float64 {
 // n 0 is a swarm of unknown size: a peer waits to hear of others, and then acts
 // as if alone.
 func Copies(waited, slack, lead time.Duration, n int) float64 {
-	if n == 1 || slack <= firstCopyReserve {
+	switch {
+	case n == 1:
 		return math.Inf(1)
-	}
-	if waited < askAround {
+	case waited < askAround && slack > 2*askAround:
 		return 0
-	}
-	if n == 0 {
+	case n == 0 || slack <= firstCopyReserve:
 		return math.Inf(1)
 	}
 	left := max(slack-lead-firstCopyReserve, (slack-firstCopyReserve)/3)

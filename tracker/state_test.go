@@ -407,7 +407,7 @@ func TestSameSeedSameAnswers(t *testing.T) {
 func BenchmarkAnnounce(b *testing.B) {
 	for _, peers := range []int{20, 1000, 100_000} {
 		b.Run(fmt.Sprintf("peers=%d", peers), func(b *testing.B) {
-			s := New(rand.New(rand.NewPCG(1, 2)), store.NewMemory(), Config{AnnouncesPerSec: 1e12})
+			s := New(rand.New(rand.NewPCG(1, 2)), store.NewMemory(), Config{AnnouncesPerSec: 1e12, PeersMax: peers})
 			now := time.Date(2026, 1, 2, 20, 15, 0, 0, time.UTC)
 			for i := range peers {
 				require.NoError(b, s.Join(now, peerID(i), home(i)))

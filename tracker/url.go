@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
-	"net"
 	"net/url"
 	"strconv"
 	"strings"
@@ -63,7 +62,11 @@ func (u URL) Pinned() bool { return !u.Fingerprint.IsZero() }
 
 // HostPort returns "host:port", with brackets around an IPv6 address.
 func (u URL) HostPort() string {
-	return net.JoinHostPort(u.Host, strconv.Itoa(int(u.Port)))
+	host := u.Host
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	return host + ":" + strconv.Itoa(int(u.Port))
 }
 
 // String returns the URL in the form that ParseURL reads.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"regexp"
 	"slices"
 	"time"
 
@@ -39,6 +40,23 @@ type segment struct {
 	init          *segment
 }
 
+// mapRange is a byte range of an initialization segment.
+var mapRange = regexp.MustCompile(`(?m)^(#EXT-X-MAP:.*BYTERANGE=)"(\d+)(@\d+)?"`)
+
+// decode parses a playlist. The library reads the range of EXT-X-MAP only
+// without the quotes that RFC 8216 §4.3.2.5 demands, and loses the tag with them.
+func decode(body []byte) (m3u8.Playlist, m3u8.ListType, error) {
+	body = mapRange.ReplaceAllFunc(body, func(tag []byte) []byte {
+		m := mapRange.FindSubmatch(tag)
+		offset := string(m[3])
+		if offset == "" {
+			offset = "@0"
+		}
+		return []byte(string(m[1]) + string(m[2]) + offset)
+	})
+	return m3u8.Decode(*bytes.NewBuffer(body), false)
+}
+
 // loadMaster loads the first playlist; a media playlist is a title with one
 // rendition.
 func (p *Player) loadMaster(ctx context.Context) (renditions, error) {
@@ -46,7 +64,7 @@ func (p *Player) loadMaster(ctx context.Context) (renditions, error) {
 	if err != nil {
 		return renditions{}, err
 	}
-	list, _, err := m3u8.Decode(*bytes.NewBuffer(body), false)
+	list, _, err := decode(body)
 	if err != nil {
 		return renditions{}, &LoadError{p.cfg.URL, fmt.Errorf("not a playlist: %w", err)}
 	}
@@ -111,7 +129,7 @@ func (p *Player) reload(ctx context.Context, r *rendition) error {
 	if err != nil {
 		return err
 	}
-	list, _, err := m3u8.Decode(*bytes.NewBuffer(body), false)
+	list, _, err := decode(body)
 	if err != nil {
 		return &LoadError{r.url.String(), fmt.Errorf("not a playlist: %w", err)}
 	}

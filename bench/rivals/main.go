@@ -3,7 +3,7 @@
 // It is a module of its own, so that nobody who builds shoal builds it.
 //
 // With no --role it starts a seed and a leech of itself and prints one JSON
-// line: {"system","gbps","cpu_s_per_gb"}.
+// line: {"system","gbps"}.
 package main
 
 import (
@@ -50,7 +50,7 @@ func main() {
 	}
 }
 
-// measure makes a file, starts both sides and adds up their CPU time.
+// measure makes a file, starts both sides and prints the rate.
 func measure(mib int) error {
 	tmp, err := os.MkdirTemp("", "rivals")
 	if err != nil {
@@ -88,15 +88,13 @@ func measure(mib int) error {
 	if err != nil {
 		return fmt.Errorf("leech: %w", err)
 	}
-	var took, seedCPU float64
-	if _, err := fmt.Sscan(string(seconds), &took, &seedCPU); err != nil {
+	var took float64
+	if _, err := fmt.Sscan(string(seconds), &took); err != nil {
 		return err
 	}
-	cpu := l.ProcessState.UserTime() + l.ProcessState.SystemTime() + s.ProcessState.UserTime() + s.ProcessState.SystemTime()
 	bytes := float64(mib) * (1 << 20)
 	return json.NewEncoder(os.Stdout).Encode(map[string]any{
 		"system": "anacrolix/torrent v1.61.0, TCP, 64 KiB pieces", "gbps": bytes * 8 / took / 1e9,
-		"cpu_s_per_gb": cpu.Seconds() / (bytes / 1e9),
 	})
 }
 
@@ -178,7 +176,7 @@ func leech(dir, meta, peer string) error {
 	t.AddPeers([]torrent.PeerInfo{{Addr: tcpAddr(addr.String()), Trusted: true}})
 	t.DownloadAll()
 	<-t.Complete().On()
-	fmt.Println(time.Since(start).Seconds(), 0.0)
+	fmt.Println(time.Since(start).Seconds())
 	return nil
 }
 

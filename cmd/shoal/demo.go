@@ -27,9 +27,10 @@ const (
 	// measures its own scheduler.
 	demoViewersMax = 64
 
-	// demoRate and demoLatency make the origin a modest CDN edge: a household's
-	// line, and the distance to the provider's nearest site.
-	demoRate    = 20.0 // Mbit/s, all connections together
+	// demoRate and demoLatency make the origin a modest CDN edge: about a
+	// household's line for each of four viewers that start at once, and the
+	// distance to the provider's nearest site.
+	demoRate    = 50.0 // Mbit/s, all connections together
 	demoLatency = 5 * time.Millisecond
 )
 
@@ -231,7 +232,7 @@ func (d *demo) watch(ctx context.Context) error {
 			d.join()
 			return c.deathError()
 		case <-tick.C:
-			waiting = !d.refresh(playing)
+			waiting = !d.refresh(playing) && d.failure() == nil
 		}
 	}
 	if err := ctx.Err(); err != nil {
@@ -247,12 +248,21 @@ func (d *demo) watch(ctx context.Context) error {
 	d.refresh(ctx)
 	stopPlaying()
 	d.join()
+	return errors.Join(d.failure(), ctx.Err())
+}
+
+// failure is the first error of a viewer that has ended.
+func (d *demo) failure() error {
 	for _, v := range d.viewers {
-		if v.err != nil {
-			return fmt.Errorf("%s: %w%s", v.name, v.err, v.logs())
+		select {
+		case <-v.done:
+			if v.err != nil {
+				return fmt.Errorf("%s: %w%s", v.name, v.err, v.logs())
+			}
+		default:
 		}
 	}
-	return ctx.Err()
+	return nil
 }
 
 func (d *demo) join() {

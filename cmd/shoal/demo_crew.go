@@ -37,6 +37,7 @@ type crew struct {
 	exe    string
 	starts chan startRequest
 	died   chan *child // at most one is told: the first ends the demo
+	grace  time.Duration
 
 	mu       sync.Mutex
 	children []*child
@@ -52,7 +53,7 @@ func newCrew() (*crew, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
 	}
-	c := &crew{exe: exe, starts: make(chan startRequest), died: make(chan *child, 1)}
+	c := &crew{exe: exe, starts: make(chan startRequest), died: make(chan *child, 1), grace: childGrace}
 	go func() {
 		// Linux ends a child with the thread that started it (prctl(2),
 		// PR_SET_PDEATHSIG), so this thread starts all and stays.
@@ -91,7 +92,7 @@ func (c *crew) runToEnd(ctx context.Context, name string, args ...string) error 
 	select {
 	case <-ch.done:
 	case <-ctx.Done():
-		ch.stop()
+		ch.stop(c.grace)
 		return ctx.Err()
 	}
 	if ch.err != nil {
@@ -146,7 +147,7 @@ func (c *crew) close() {
 	c.mu.Unlock()
 	var wg sync.WaitGroup
 	for _, ch := range children {
-		wg.Go(ch.stop)
+		wg.Go(func() { ch.stop(c.grace) })
 	}
 	wg.Wait()
 	close(c.starts)
@@ -206,7 +207,7 @@ func (ch *child) firstLine(ctx context.Context) (string, error) {
 }
 
 // stop asks the child to end, and makes it.
-func (ch *child) stop() {
+func (ch *child) stop(grace time.Duration) {
 	ch.stopping.Store(true)
 	select {
 	case <-ch.done:
@@ -214,7 +215,7 @@ func (ch *child) stop() {
 	default:
 	}
 	terminate(ch.cmd.Process)
-	timeout := time.NewTimer(childGrace)
+	timeout := time.NewTimer(grace)
 	defer timeout.Stop()
 	select {
 	case <-ch.done:

@@ -55,7 +55,7 @@ func (d *demo) prepareMedia(ctx context.Context) (demoMedia, error) {
 		}
 		m.title = filepath.Join(source, manifest.FileName)
 	}
-	d.screen.line("Packing %s …", m.dir)
+	d.screen.line("%s has no %s: packing it.", m.name, manifest.FileName)
 	if err := d.crew.runToEnd(ctx, "pack", "pack", source); err != nil {
 		return m, err
 	}

@@ -158,7 +158,12 @@ func clock(d time.Duration) string {
 	return fmt.Sprintf("%d:%02d", s/60, s%60)
 }
 
-func megabytes(n int64) string { return fmt.Sprintf("%.2f MB", float64(n)/1e6) }
+func megabytes(n int64) string {
+	if n > 0 && n < 100_000 {
+		return fmt.Sprintf("%.1f kB", float64(n)/1e3)
+	}
+	return fmt.Sprintf("%.2f MB", float64(n)/1e6)
+}
 
 func share(saving float64, of int64) string {
 	if of == 0 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -73,9 +74,7 @@ func (v *viewer) watch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if url[len(url)-1] == '/' {
-		url = url[:len(url)-1]
-	}
+	url = strings.TrimSuffix(url, "/")
 	p := player.New(player.Config{URL: url + "/" + d.playlist, Fixed: d.flags.fixed, SessionID: v.name})
 	v.mu.Lock()
 	v.url, v.player, v.joined, v.started = url, p, time.Since(d.began), true

@@ -159,8 +159,6 @@ func refuse(w http.ResponseWriter, code int, sentence string) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
 	h.Del("Content-Length")
-	h.Del("Content-Range")
-	h.Del("Etag")
 	w.WriteHeader(code)
 	_, _ = w.Write([]byte(sentence + "\n")) // the client may be gone
 }

@@ -148,6 +148,13 @@ func (p *pattern) request(now time.Time, s span, progressive bool, c cmcd) {
 	}
 }
 
+// jumps tells whether a progressive read for sp would count as a seek.
+func (p *pattern) jumps(now time.Time, sp span) bool {
+	i, follows := frontierOf(sp.kind)
+	p.advance(now)
+	return follows && p.state != patternIdle && p.isSeek(i, sp)
+}
+
 // told takes the player's own word: media held ahead of the playhead at the
 // moment of its request for s, and the speed.
 func (p *pattern) told(now time.Time, f *frontier, s span, c cmcd) {

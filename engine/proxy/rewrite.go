@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/http"
 	"strconv"
+	"time"
 )
 
 // servePlaylist passes a request through to the origin and rewrites the answer
@@ -13,10 +14,10 @@ func (p *Proxy) servePlaylist(w *statusWriter, r *http.Request, path string) {
 		p.node.passthrough(w, r, path)
 		return
 	}
-	pw := &playlistWriter{ResponseWriter: w, named: isPlaylist(path), rewriter: newRewriter(p.base, path)}
+	pw := &playlistWriter{ResponseWriter: w, asked: r.Clone(r.Context()), named: isPlaylist(path), rewriter: newRewriter(p.base, path)}
 	if pw.named {
-		// A part of a playlist cannot be rewritten, and the length that HEAD
-		// tells must be that of the rewritten one.
+		// A part of a playlist cannot be rewritten, and what HEAD and ranges
+		// tell must be about the rewritten one.
 		r.Header.Del("Range")
 		r.Header.Del("If-Range")
 		if r.Method == http.MethodHead {
@@ -32,6 +33,7 @@ func (p *Proxy) servePlaylist(w *statusWriter, r *http.Request, path string) {
 // everything else through as it comes.
 type playlistWriter struct {
 	http.ResponseWriter
+	asked    *http.Request // as the player sent it
 	rewriter rewriter
 	named    bool // its path says that it is a playlist
 	headOnly bool // the player asked with HEAD
@@ -104,9 +106,8 @@ func (w *playlistWriter) finish() {
 		return
 	}
 	out := w.rewriter.playlist(w.body.Bytes())
-	h.Set("Content-Length", strconv.Itoa(len(out)))
-	h.Del("Accept-Ranges")
-	_ = w.release(out) // the client may be gone
+	h.Del("Content-Length")
+	http.ServeContent(w.ResponseWriter, w.asked, "", time.Time{}, bytes.NewReader(out))
 }
 
 func (w *playlistWriter) release(b []byte) error {

@@ -56,6 +56,8 @@ func (p *Proxy) serveFile(w *statusWriter, r *http.Request, t title, f file, c c
 		ranges, satisfiable := parseRange(r.Header.Get("Range"), size)
 		switch {
 		case !satisfiable:
+			h.Del("Etag")
+			h.Set("Content-Range", fmt.Sprintf("bytes */%d", size))
 			refuse(w, http.StatusRequestedRangeNotSatisfiable, "The range begins beyond the end of the file.")
 			return true
 		case len(ranges) == 1:
@@ -120,6 +122,8 @@ func (x *exchange) fail(err error) bool {
 	case !errors.Is(err, engine.ErrClosed):
 		code, sentence = http.StatusBadGateway, fmt.Sprintf("The file cannot be read: %v.", err)
 	}
+	x.w.Header().Del("Content-Range")
+	x.w.Header().Del("Etag")
 	refuse(x.w, code, sentence)
 	return true
 }
@@ -236,6 +240,9 @@ func (x *exchange) plan(now time.Time, br byteRange) (*reading, engine.OpenOptio
 		// and no buffer is played while it is missing.
 		if !progressive {
 			options.Deadline = now.Add(patienceMin)
+		}
+		if x.session != nil {
+			x.session.prepare(now, x.f.record().Start)
 		}
 		return nil, options
 	}

@@ -44,6 +44,7 @@ type session struct {
 	gets     int // open GETs, of any kind
 	reported time.Time
 	last     engine.Playback
+	probed   time.Duration // where the last read that was not believed to be a seek ended
 }
 
 // sessions is the registry of all sessions. Safe for concurrent use.
@@ -175,6 +176,17 @@ func (s *session) leave(now time.Time) {
 	s.lastSeen = now
 }
 
+// prepare tells that the player asks for what comes before its first media, an
+// initialization segment or the boxes of an MP4, which are needed at a media
+// time: the likely start. The pattern does not learn from it.
+func (s *session) prepare(now time.Time, at time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pattern.state == patternIdle {
+		s.report(now, engine.Playback{Position: at, Rate: 1, At: now})
+	}
+}
+
 // reading is one GET of media as its session sees it.
 type reading struct {
 	session     *session
@@ -190,12 +202,13 @@ func (s *session) begin(now time.Time, sp span, progressive bool, c cmcd) (*read
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	rd := &reading{session: s, span: sp, progressive: progressive, c: c}
-	// The jump of a progressive read is believed once bytes were taken of it.
-	if !progressive || s.pattern.state == patternIdle || c.present {
-		rd.tell(now)
-		return rd, s.last
+	if progressive && !c.present && s.pattern.jumps(now, sp) && (sp.start-s.probed).Abs() > seekTolerance {
+		// A jump is believed once enough bytes were taken, or when a second
+		// read goes on where the first one ended.
+		return rd, s.pattern.estimate(now)
 	}
-	return rd, s.pattern.estimate(now)
+	rd.tell(now)
+	return rd, s.last
 }
 
 // tell makes the pattern know the GET; the caller holds the session's mu.
@@ -215,7 +228,8 @@ func (rd *reading) delivered(now time.Time, n int, upTo time.Duration) {
 	defer s.mu.Unlock()
 	rd.bytes += int64(n)
 	if !rd.counted {
-		if rd.bytes < probeBytes && upTo < rd.span.end {
+		if rd.bytes < probeBytes {
+			s.probed = upTo
 			return
 		}
 		rd.tell(now)

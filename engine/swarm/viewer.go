@@ -120,6 +120,7 @@ func (c *Core) Want(now time.Time, w Want) {
 	default:
 		c.wants = append(c.wants, &want{Want: w, since: now})
 		c.follow(w)
+		c.plan = now // a player waits
 	}
 	c.dirty = true
 }
@@ -244,7 +245,7 @@ func (c *Core) needWant(now time.Time, w *want) {
 		case !timed:
 			deadline = w.since.Add(wantLead + time.Duration(into)*time.Second/wantRate)
 		}
-		if n := c.need(now, pc, deadline, v != nil && v.starting); n != nil {
+		if n := c.need(now, pc, deadline, v == nil || v.starting); n != nil {
 			n.lead = 0
 		}
 	}

@@ -145,22 +145,61 @@ func TestUsedUpKeyEndsTheSessionWithAReason(t *testing.T) {
 	require.LessOrEqual(t, dialer.channel.next, uint64(3))
 }
 
-func TestInboxThatNobodyReadsIsBounded(t *testing.T) {
-	dialer, acceptor := pair(t, Config{})
-	// Read by read, so that nothing is gathered: the reader hands over one
-	// batch for each.
-	sent := 0
-	for acceptor.endpoint.Stats().DroppedInboxFull == 0 {
-		before := acceptor.endpoint.Stats().PacketsIn
-		dialer.send(wire.MaxKind, nil)
-		sent++
-		require.Less(t, sent, 20*inboxBatches)
-		for acceptor.endpoint.Stats().PacketsIn == before && acceptor.session.Err() == nil {
-			<-time.After(100 * time.Microsecond)
-		}
+// handOver as the reader does it, with packets of so many bytes in all.
+func handOver(e *Endpoint, in *inbox, bytes int) (slabUsed bool) {
+	s := e.pools.slab()
+	s.refs.Store(1)
+	for at := 0; at < bytes; at += wire.DataDatagramBytes {
+		in.add(Packet{Data: s.buf[at : at+wire.DataDatagramBytes]})
 	}
-	require.LessOrEqual(t, len(acceptor.inbox), inboxBatches)
-	require.NoError(t, acceptor.session.Err())
+	used := in.handOver(e, s, true)
+	if used {
+		e.pools.unref(s)
+	}
+	return used
+}
+
+func TestInboxThatNobodyReadsIsBounded(t *testing.T) {
+	e := listen(t, Config{})
+	for _, tt := range []struct {
+		name    string
+		bytes   int
+		batches int
+	}{
+		{"trickle", 1, inboxBatches},
+		{"flood", 100 << 10, maxSlabs},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			in := newInbox()
+			dropped := e.Stats().DroppedInboxFull
+			for range tt.batches {
+				handOver(e, in, tt.bytes)
+			}
+			require.Len(t, in.batches, tt.batches)
+			require.Equal(t, dropped, e.Stats().DroppedInboxFull)
+			handOver(e, in, tt.bytes)
+			require.Len(t, in.batches, tt.batches)
+			require.Greater(t, e.Stats().DroppedInboxFull, dropped)
+			// Read, and there is room again.
+			for range tt.batches {
+				(<-in.batches).Release()
+			}
+			require.Zero(t, e.pools.slabsOut.Load())
+			handOver(e, in, tt.bytes)
+			require.Len(t, in.batches, 1)
+			(<-in.batches).Release()
+		})
+	}
+}
+
+func TestLittleIsCopiedAndMuchIsHandedOver(t *testing.T) {
+	e, in := listen(t, Config{}), newInbox()
+	require.False(t, handOver(e, in, smallBatchBytes/2), "the slab is free for the next read")
+	require.True(t, handOver(e, in, 4*smallBatchBytes))
+	require.EqualValues(t, 1, e.pools.slabsOut.Load())
+	(<-in.batches).Release()
+	(<-in.batches).Release()
+	require.Zero(t, e.pools.slabsOut.Load())
 }
 
 func FuzzReceivedDatagrams(f *testing.F) {

@@ -226,7 +226,7 @@ func kill(t *testing.T, e *Endpoint) {
 }
 
 func TestKilledPeerIsNoticed(t *testing.T) {
-	dialer, acceptor := pair(t, Config{idle: time.Second})
+	dialer, acceptor := pair(t, Config{idle: 300 * time.Millisecond})
 	kill(t, acceptor.endpoint)
 	select {
 	case <-dialer.session.Done():

@@ -9,8 +9,7 @@ import (
 // Bounds of control frames, in bytes unless said otherwise.
 const (
 	// MaxControlBytes bounds a frame's body: the largest honest one is the
-	// bitmap of a file of 2²⁴ pieces run-compressed badly, and availability
-	// beyond it is sent as deltas.
+	// bitmap of a file of 128 GiB (2²¹ pieces) that does not compress at all.
 	MaxControlBytes = 256 << 10
 
 	MaxAgentBytes  = 64

@@ -36,7 +36,7 @@ var (
 	errAckSize     = malformed("ack: size does not match its count")
 	errAckCount    = malformed("ack: not 1..64 ranges")
 	errAckRange    = malformed("ack: range below packet number zero")
-	errBusySize    = malformed("busy: not 4 bytes")
+	errBusySize    = malformed("busy: not 8 bytes")
 	errPingSize    = malformed("ping: shorter than its token")
 	errPongSize    = malformed("pong: not 8 bytes")
 )
@@ -205,17 +205,23 @@ func ParseAck(body []byte, a *Ack) error {
 	}
 }
 
+// busyBytes is as long as a PING's body, although half of it is reserved: no
+// message between peers is smaller, so that any of them, coming from a new
+// address, pays for the PING that proves it.
+const busyBytes = tokenBytes
+
 // Busy refuses every outstanding request of the channel.
 type Busy struct{ RetryAfterMillis uint32 }
 
 // AppendBusy appends the body of a BUSY datagram.
 func AppendBusy(b []byte, m Busy) []byte {
-	return binary.BigEndian.AppendUint32(b, m.RetryAfterMillis)
+	b = binary.BigEndian.AppendUint32(b, m.RetryAfterMillis)
+	return append(b, 0, 0, 0, 0)
 }
 
 // ParseBusy reads the body of a BUSY datagram.
 func ParseBusy(body []byte) (Busy, error) {
-	if len(body) != 4 {
+	if len(body) != busyBytes {
 		return Busy{}, errBusySize
 	}
 	return Busy{RetryAfterMillis: binary.BigEndian.Uint32(body)}, nil

@@ -127,8 +127,13 @@ func (c *Client) advance(now time.Time, m *membership) error {
 // announce sends what the engine wants to say: one request per title, or a
 // heartbeat when there is none. Requests of the round before are superseded.
 func (c *Client) announce(now time.Time, m *membership) {
-	m.latest, m.announce = now, now.Add(m.interval)
+	m.announce = now.Add(m.interval)
 	all := c.cfg.Announce()
+	if len(all) > 0 {
+		// A heartbeat does not count: the first title of a node that has just
+		// joined must not wait.
+		m.latest = now
+	}
 	all = all[:min(len(all), titlesMax)]
 	present := make(map[[32]byte]struct{}, len(all))
 	for _, a := range all {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"shoal/engine/transport"
@@ -88,7 +89,8 @@ func newMetrics(registry *prometheus.Registry, s *Server) *metrics {
 		bytes:            desc("bytes_total", "UDP payload bytes, QUIC included.", "direction"),
 		transportDropped: desc("datagrams_dropped_total", "Datagrams dropped before a session, by reason.", "reason"),
 	}
-	registry.MustRegister(m, m.dropped, m.refused, m.tickets)
+	registry.MustRegister(m, m.dropped, m.refused, m.tickets,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 

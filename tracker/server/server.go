@@ -2,10 +2,10 @@
 //
 // Peers join over QUIC (ALPN shoal-tracker/1, mutual TLS) on the server's one
 // UDP socket. The connection is then parked, and heartbeats and announces come
-// as sealed datagrams keyed from it, so that an idle peer costs about 2 KiB and
-// not a QUIC connection. Every answer is a function of package tracker's State;
-// this package adds sessions, tickets, and HTTP for operators (/healthz,
-// /metrics, /stats).
+// as sealed datagrams keyed from it, so that an idle peer costs no QUIC
+// connection with its timers and keep-alives. Every answer is a function of
+// package tracker's State; this package adds sessions, tickets, and HTTP for
+// operators (/healthz, /metrics, /stats).
 //
 // Start, URL and Close may be called from any goroutine. Inside, one goroutine
 // (run) owns the State, the sessions and their channels; others hand it

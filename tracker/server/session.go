@@ -76,8 +76,7 @@ func (s *Server) welcome(session *transport.Session) {
 // admit asks the state, on the owner's goroutine, and registers the session
 // before the peer hears of it: its first datagram may come at once.
 func (s *Server) admit(ctx context.Context, session *transport.Session) (reply any, admitted bool) {
-	reply = s.refusal(errClosing)
-	s.do(ctx, func(now time.Time) {
+	answered := s.do(ctx, func(now time.Time) {
 		if err := s.state.Join(now, session.ID(), session.RemoteAddr()); err != nil {
 			reply = s.refusal(err)
 			return
@@ -92,6 +91,9 @@ func (s *Server) admit(ctx context.Context, session *transport.Session) (reply a
 		copy(welcome.TicketKey[:], s.identity.PublicKey())
 		reply, admitted = welcome, true
 	})
+	if !answered {
+		return s.refusal(errClosing), false
+	}
 	return reply, admitted
 }
 

@@ -170,7 +170,7 @@ func (p *parser) box(offset int64) (box, error) {
 		return box{}, fmt.Errorf("byte %d: not an MP4 box", offset)
 	}
 	if b.length < b.headBytes || b.length > p.size-offset {
-		return box{}, fmt.Errorf("byte %d: box %s of %d bytes does not fit into the file", offset, b.kind, b.length)
+		return box{}, fmt.Errorf("byte %d: box %q of %d bytes does not fit into the file", offset, b.kind, b.length)
 	}
 	return b, nil
 }

@@ -87,29 +87,54 @@ func (f *folder) hashExtent(ctx context.Context, e extent, buf []byte, progress 
 	}
 	defer func() { _ = file.Close() }()
 	if size != e.file.size {
-		return fmt.Errorf("%s: changed while it was read", e.file.path)
+		return fileError(e.file.path, errChanged)
 	}
 	end := min(e.from+extentBytes, size)
-	for at := e.from; at < end; {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		part := buf[:min(int64(len(buf)), end-at)]
-		if n, err := file.ReadAt(part, at); n < len(part) {
+	done := func(n int) error {
+		progress.DoneBytes.Add(int64(n))
+		return ctx.Err()
+	}
+	err = hashMapped(file, e.file, e.from, end, done)
+	if errors.Is(err, errNotMapped) {
+		err = hashRead(file, e.file, e.from, end, buf, done)
+	}
+	if err != nil && ctx.Err() == nil {
+		return fileError(e.file.path, err)
+	}
+	return err
+}
+
+var (
+	errChanged   = errors.New("changed while it was read")
+	errNotMapped = errors.New("cannot be mapped")
+)
+
+// hashRead hashes the bytes from ≤ i < end of a file. It calls done after each part and stops at its error.
+func hashRead(file io.ReaderAt, h *hashed, from, end int64, buf []byte, done func(int) error) error {
+	for from < end {
+		part := buf[:min(int64(len(buf)), end-from)]
+		if n, err := file.ReadAt(part, from); n < len(part) {
 			if errors.Is(err, io.EOF) {
-				err = errors.New("changed while it was read")
+				err = errChanged
 			}
-			return fileError(e.file.path, err)
+			return err
 		}
-		first := uint32(at / wire.PieceBytes)
-		for i := 0; i*wire.PieceBytes < len(part); i++ {
-			piece := part[i*wire.PieceBytes : min((i+1)*wire.PieceBytes, len(part))]
-			e.file.pieces[int(first)+i] = manifest.PieceHash(piece, first+uint32(i), size)
+		hashPieces(h, from, part)
+		if err := done(len(part)); err != nil {
+			return err
 		}
-		at += int64(len(part))
-		progress.DoneBytes.Add(int64(len(part)))
+		from += int64(len(part))
 	}
 	return nil
+}
+
+// hashPieces hashes the pieces of which b, beginning at a piece's start, consists.
+func hashPieces(h *hashed, from int64, b []byte) {
+	first := int(from / wire.PieceBytes)
+	for i := 0; i*wire.PieceBytes < len(b); i++ {
+		piece := b[i*wire.PieceBytes : min((i+1)*wire.PieceBytes, len(b))]
+		h.pieces[first+i] = manifest.PieceHash(piece, uint32(first+i), h.size)
+	}
 }
 
 // parallel runs jobs in order on some workers, each with a function of its own, until one fails. It returns the first
