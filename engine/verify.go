@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// suspectsMax bounds the bad copies kept for comparison: 1 MiB. Whoever
-	// sends more bad pieces than that at once is banned by the first.
+	// suspectsMax bounds the bad copies kept for comparison: 1 MiB, the oldest
+	// out first. It is the core's own bound of suspicions.
 	suspectsMax = 16
 
 	// puttingMax bounds verified pieces that the store has not written yet:
@@ -128,11 +128,11 @@ func (l *loop) settle(now time.Time, pc swarm.Piece, c *content) {
 // reject keeps a bad copy for comparison and tells the core, which keeps as
 // many suspicions, in the same order.
 func (l *loop) reject(now time.Time, a *assembly) {
-	if len(l.suspects) < suspectsMax {
-		l.suspects = append(l.suspects, suspect{a.piece, a.buf, a.size})
-	} else {
-		a.buf.release()
+	if len(l.suspects) == suspectsMax {
+		l.suspects[0].buf.release()
+		l.suspects = append(l.suspects[:0], l.suspects[1:]...)
 	}
+	l.suspects = append(l.suspects, suspect{a.piece, a.buf, a.size})
 	l.e.log.Warn("piece failed its hash", slog.String("path", a.content.file().path),
 		slog.Uint64("piece", uint64(a.piece.Index)))
 	l.core.Verified(now, a.piece, false)

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,7 +14,8 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"strings"
+	"path/filepath"
+	"runtime/pprof"
 	"time"
 
 	"shoal/engine"
@@ -57,19 +59,19 @@ func measureShoal(mib int) (float64, error) {
 	}
 	defer func() { _ = tr.Close() }()
 
-	seed, ready, err := start("seed", origin.URL+"/seed", tr.URL().String())
+	seedProcess, ready, err := start("seed", origin.URL+"/seed", tr.URL().String())
 	if err != nil {
 		return 0, err
 	}
-	defer stop(seed)
+	defer seedProcess.stop()
 	if _, err := ready.ReadString('\n'); err != nil {
 		return 0, fmt.Errorf("seed: %w", err)
 	}
-	leech, result, err := start("leech", origin.URL+"/leech", tr.URL().String())
+	leechProcess, result, err := start("leech", origin.URL+"/leech", tr.URL().String())
 	if err != nil {
 		return 0, err
 	}
-	defer stop(leech)
+	defer leechProcess.stop()
 	var seconds float64
 	var fromPeers int64
 	if _, err := fmt.Fscan(result, &seconds, &fromPeers); err != nil {
@@ -81,19 +83,29 @@ func measureShoal(mib int) (float64, error) {
 	return float64(len(media)) * 8 / seconds / 1e9, nil
 }
 
-func start(role, origin, tracker string) (*exec.Cmd, *bufio.Reader, error) {
+// process is a role in a process of its own; it ends when its input does.
+type process struct {
+	*exec.Cmd
+	stdin io.Closer
+}
+
+func start(role, origin, tracker string) (*process, *bufio.Reader, error) {
 	c := exec.Command(os.Args[0], "--role", role, "--origin", origin, "--tracker", tracker)
 	c.Stderr = os.Stderr
+	in, err := c.StdinPipe()
+	if err != nil {
+		return nil, nil, err
+	}
 	out, err := c.StdoutPipe()
 	if err != nil {
 		return nil, nil, err
 	}
-	return c, bufio.NewReader(out), c.Start()
+	return &process{c, in}, bufio.NewReader(out), c.Start()
 }
 
-func stop(c *exec.Cmd) {
-	_ = c.Process.Kill()
-	_ = c.Wait()
+func (p *process) stop() {
+	_ = p.stdin.Close()
+	_ = p.Wait()
 }
 
 func makeTitle(mib int) (media, title []byte, err error) {
@@ -142,11 +154,26 @@ func seed(origin, tracker string) error {
 		time.Sleep(10 * time.Millisecond)
 	}
 	fmt.Println("ready")
-	_, err = io.Copy(io.Discard, os.Stdin)
-	select {
-	case <-time.After(10 * time.Minute):
+	stop, err := profile("seed")
+	if err != nil {
+		return err
 	}
+	_, err = io.Copy(io.Discard, os.Stdin) // until the parent is done
+	stop()
 	return err
+}
+
+// profile writes a CPU profile of this role, if TRANSFER_PROFILE names a folder.
+func profile(role string) (stop func(), err error) {
+	dir := os.Getenv("TRANSFER_PROFILE")
+	if dir == "" {
+		return func() {}, nil
+	}
+	f, err := os.Create(filepath.Join(dir, role+".pprof"))
+	if err != nil {
+		return nil, err
+	}
+	return func() { pprof.StopCPUProfile(); _ = f.Close() }, pprof.StartCPUProfile(f)
 }
 
 func leech(origin, tracker string) error {
@@ -157,15 +184,21 @@ func leech(origin, tracker string) error {
 	for len(e.Status().Seeds) == 0 {
 		time.Sleep(10 * time.Millisecond)
 	}
+	stop, err := profile("leech")
+	if err != nil {
+		return err
+	}
 	began := time.Now()
 	if err := drain(f); err != nil {
 		return err
 	}
 	took := time.Since(began).Seconds()
-	fmt.Println(took, e.Status().Bytes.P2P)
-	if os.Getenv("TRANSFER_STATUS") != "" {
-		fmt.Fprintln(os.Stderr, strings.ReplaceAll(fmt.Sprintf("%+v", e.Status()), " ", "\n"))
+	stop()
+	if os.Getenv("TRANSFER_PROFILE") != "" {
+		b, _ := json.MarshalIndent(e.Status(), "", " ")
+		fmt.Fprintln(os.Stderr, string(b))
 	}
+	fmt.Println(took, e.Status().Bytes.P2P)
 	return nil
 }
 

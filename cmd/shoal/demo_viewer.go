@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -138,8 +139,24 @@ func (v *viewer) row() row {
 	return r
 }
 
+// baselineRuns of a player without shoal; their median counts.
+const baselineRuns = 3
+
 // baseline measures the start of a player that knows nothing of shoal.
 func (d *demo) baseline(ctx context.Context) (time.Duration, error) {
+	var starts []time.Duration
+	for range baselineRuns {
+		start, err := d.startWithoutShoal(ctx)
+		if err != nil {
+			return 0, fmt.Errorf("play %s without shoal: %w", d.playlist, err)
+		}
+		starts = append(starts, start)
+	}
+	slices.Sort(starts)
+	return starts[len(starts)/2], nil
+}
+
+func (d *demo) startWithoutShoal(ctx context.Context) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, baselineTimeout)
 	defer cancel()
 	p := player.New(player.Config{URL: d.origin + "/" + d.playlist, Fixed: d.flags.fixed, SessionID: "baseline"})
@@ -153,10 +170,7 @@ func (d *demo) baseline(ctx context.Context) (time.Duration, error) {
 	for {
 		select {
 		case err := <-ended:
-			if err == nil {
-				err = errors.Join(ctx.Err(), errors.New("no picture"))
-			}
-			return 0, fmt.Errorf("play %s without shoal: %w", d.playlist, err)
+			return 0, errors.Join(err, ctx.Err(), errors.New("no picture"))
 		case <-tick.C:
 			if r := p.Report(); r.State != player.Loading {
 				cancel()

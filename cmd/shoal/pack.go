@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/ed25519"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -65,17 +64,17 @@ track more or on another host, stays the same title.`,
 	flags.StringVar(&f.name, "name", "", "the title's `NAME` (default the name of its top folder)")
 	flags.StringVar(&f.torrent, "torrent", "", "also export BitTorrent v2 metainfo to `FILE`")
 	flags.StringArrayVar(&f.webSeeds, "web-seed", nil, "`URL` of the folder above the title's, for --torrent; may be repeated (default, for a URL, its own)")
-	flags.BoolVar(&f.verify, "verify", false, "check SRC against its title.shoal and name each bad file and piece")
+	flags.BoolVar(&f.verify, "verify", false, "check SRC against its title.shoal and name each bad file and piece; with --key also its publisher")
 	return cmd
 }
 
 func (f *packFlags) runPack(cmd *cobra.Command, src string) error {
 	if len(f.webSeeds) > 0 && f.torrent == "" {
-		return errors.New("--web-seed is for --torrent, which is missing")
+		return usagef("--web-seed is for --torrent, which is missing")
 	}
 	for _, seed := range f.webSeeds {
 		if !pack.IsURL(seed) {
-			return fmt.Errorf("--web-seed %s: not an HTTP URL", seed)
+			return usagef("--web-seed %s: not an HTTP URL", seed)
 		}
 	}
 	key, err := f.publisherKey(cmd.ErrOrStderr())
@@ -120,7 +119,7 @@ func (f *packFlags) runPack(cmd *cobra.Command, src string) error {
 
 func (f *packFlags) runVerify(cmd *cobra.Command, src string) error {
 	if f.torrent != "" || f.out != "" {
-		return errors.New("--verify writes nothing: leave out --torrent and --out")
+		return usagef("--verify writes nothing: leave out --torrent and --out")
 	}
 	var title *manifest.Title
 	var problems []pack.Problem
@@ -132,9 +131,9 @@ func (f *packFlags) runVerify(cmd *cobra.Command, src string) error {
 		return sourceError(src, err)
 	}
 	if cmd.Flags().Changed("key") {
-		key, err := f.publisherKey(cmd.ErrOrStderr())
+		key, err := pack.LoadKey(f.key)
 		if err != nil {
-			return err
+			return fmt.Errorf("publisher's key: %w", err)
 		}
 		if !title.Publisher().Equal(key.Public()) {
 			return fmt.Errorf("%s: %s: publisher: it is not the one of --key", src, manifest.FileName)

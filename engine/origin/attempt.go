@@ -121,9 +121,9 @@ func (f *fetch) take(resp *http.Response, dog *watchdog) *failure {
 	final := func(err error) *failure {
 		return &failure{err: fmt.Errorf("origin: GET %s: %w", f.req.Path, err), final: true}
 	}
-	switch code := resp.StatusCode; {
-	case code == http.StatusOK, code == http.StatusPartialContent:
-	case code == http.StatusRequestedRangeNotSatisfiable:
+	switch code := resp.StatusCode; code {
+	case http.StatusOK, http.StatusPartialContent:
+	case http.StatusRequestedRangeNotSatisfiable:
 		return f.unsatisfiable(resp)
 	default:
 		drain(resp)

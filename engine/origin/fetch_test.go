@@ -226,7 +226,7 @@ func TestAnswersOfBadOrigins(t *testing.T) {
 		},
 		{
 			name: "redirects in circles", wantErr: errRedirects,
-			answer: func(_ int, w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, 302) },
+			answer: func(_ int, w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) },
 		},
 		{
 			name: "one byte at a time", wantErr: errRange, retried: true, want: "*",

@@ -114,7 +114,7 @@ func (c *Client) localize(resp *http.Response, target *url.URL) {
 			cookie.SameSite = 0 // it needs Secure
 		}
 		if below, ok := c.below(cookie.Path); ok && cookie.Path != "" {
-			cookie.Path = "/" + strings.TrimPrefix(below, "/")
+			cookie.Path = "/" + strings.TrimLeft(below, "/")
 		}
 		h.Add("Set-Cookie", cookie.String())
 	}
@@ -133,9 +133,10 @@ func (c *Client) localURL(target *url.URL, location string) string {
 	if _, err := cleanPath(u.Path); err != nil {
 		return u.String()
 	}
-	local := url.URL{Path: "/" + strings.TrimPrefix(below, "/"), RawQuery: u.RawQuery, Fragment: u.Fragment}
+	// All leading slashes but one go: two of them would begin the name of another host.
+	local := url.URL{Path: "/" + strings.TrimLeft(below, "/"), RawQuery: u.RawQuery, Fragment: u.Fragment}
 	if raw, ok := strings.CutPrefix(u.EscapedPath(), c.base.EscapedPath()); ok {
-		local.RawPath = "/" + strings.TrimPrefix(raw, "/")
+		local.RawPath = "/" + strings.TrimLeft(raw, "/")
 	}
 	return local.String()
 }

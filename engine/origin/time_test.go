@@ -173,10 +173,10 @@ func TestDeadOriginIsGivenUpAtTheDeadline(t *testing.T) {
 }
 
 func TestSlowOriginIsNotAbandonedForEver(t *testing.T) {
-	// Its first byte takes 1.5 s, which is more than a third of the 3 s that there are: patience grows.
+	// Its first byte takes 1.3 s, which is more than a third of the 3 s that there are: patience grows.
 	synctest.Test(t, func(t *testing.T) {
 		wd := serveInside(t, func(_ int, w http.ResponseWriter, r *http.Request) {
-			timer := time.NewTimer(1500 * time.Millisecond)
+			timer := time.NewTimer(1300 * time.Millisecond)
 			defer timer.Stop()
 			select {
 			case <-timer.C:

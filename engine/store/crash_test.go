@@ -77,7 +77,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	dir := t.TempDir()
 	rng := rand.New(rand.NewPCG(7, 7))
 	recovered, damaged := 0, 0
-	for life := range 25 {
+	for life := range 16 {
 		cmd, out, stderr := startChild(t, dir)
 		_, err := io.CopyN(io.Discard, out, 1+rng.Int64N(150))
 		require.NoError(t, err, "life %d: %s", life, stderr)
@@ -92,9 +92,9 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		recovered += r
 		damaged += d
 	}
-	require.Greater(t, recovered, 1000, "pieces survive")
+	require.Greater(t, recovered, 500, "pieces survive")
 	require.Positive(t, damaged, "and some are torn")
-	t.Logf("25 lives: %d pieces recovered, %d torn ones refused", recovered, damaged)
+	t.Logf("16 lives: %d pieces recovered, %d torn ones refused", recovered, damaged)
 }
 
 // tear does what a machine that loses power adds: a piece of which only a part has reached the disk.

@@ -132,13 +132,13 @@ type header struct {
 	slots     [piecesPerExtent]slotState
 }
 
-func (h *header) append(b []byte) []byte {
-	start := len(b)
+func (h *header) encode() []byte {
+	b := make([]byte, 0, headerUsedBytes)
 	b = append(b, extentMagic[:]...)
 	b = append(b, h.key.root[:]...)
 	b = binary.BigEndian.AppendUint64(b, uint64(h.fileBytes))
 	b = binary.BigEndian.AppendUint32(b, h.key.index)
-	b = binary.BigEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
+	b = binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 	b = append(b, make([]byte, headerSlotsOffset-headerFixedBytes)...)
 	for _, s := range h.slots {
 		b = s.append(b)
@@ -226,7 +226,7 @@ func (s *Store) writeDisk(e *extent, slot int, data []byte, sum uint32) error {
 	}
 	if !e.written {
 		h := header{key: e.key, fileBytes: e.fileBytes}
-		if _, err := s.disk.writeAt(f, h.append(nil), 0); err != nil {
+		if _, err := s.disk.writeAt(f, h.encode(), 0); err != nil {
 			return err
 		}
 		e.written = true

@@ -1,6 +1,7 @@
 package swarm
 
 import (
+	"slices"
 	"time"
 
 	"shoal/internal/wire"
@@ -138,8 +139,10 @@ func (c *Core) failed(now time.Time, pc Piece) {
 	f := c.files[pc.File]
 	c.event(Event{Kind: EventHashFailed, Piece: pc})
 	s := suspicion{piece: pc}
+	fromCDN := true // and from nobody else, not even from a peer that has gone
 	for _, src := range c.sched.Sources(key(pc)) {
 		c.bytes.HashFailed += int64(c.chunkBytes(pc, src.Mask))
+		fromCDN = fromCDN && src.Seed == scheduler.FromCDN
 		if p := c.peer(Peer(src.Seed)); p != nil && src.Seed != scheduler.FromCDN {
 			s.sources = append(s.sources, blame{peer: p.id, mask: src.Mask})
 			if len(c.sched.Sources(key(pc))) == 1 {
@@ -147,12 +150,16 @@ func (c *Core) failed(now time.Time, pc Piece) {
 			}
 		}
 	}
-	if len(s.sources) == 0 {
+	if fromCDN {
 		f.mismatches++
 		c.event(Event{Kind: EventOriginMismatch, Piece: pc})
-	} else if len(c.suspects) < maxSuspects {
-		c.suspects = append(c.suspects, s)
 	}
+	// One for every bad copy, also those that no peer is to blame for: the shell
+	// keeps as many copies, drops the oldest as well, and compares in this order.
+	if len(c.suspects) == maxSuspects {
+		c.suspects = slices.Delete(c.suspects, 0, 1)
+	}
+	c.suspects = append(c.suspects, s)
 	c.sched.Failed(now, key(pc))
 	if n, ok := c.needs[pc]; ok {
 		n.failed = true
@@ -165,20 +172,18 @@ func (c *Core) failed(now time.Time, pc Piece) {
 	c.plan = now
 }
 
-// Compared takes the difference between a good copy of a piece and the bad one
-// that was kept: whoever sent a differing chunk is the polluter, and nobody else.
+// Compared takes the difference between a good copy of a piece and the oldest
+// bad one that was kept of it: whoever sent a differing chunk of that copy is
+// the polluter, and nobody else.
 func (c *Core) Compared(_ time.Time, pc Piece, differs uint64) {
-	kept := c.suspects[:0]
-	for _, s := range c.suspects {
-		if s.piece != pc {
-			kept = append(kept, s)
-			continue
-		}
-		for _, b := range s.sources {
-			if b.mask&differs != 0 {
-				c.ban(b.peer, pc)
-			}
+	i := slices.IndexFunc(c.suspects, func(s suspicion) bool { return s.piece == pc })
+	if i < 0 {
+		return
+	}
+	for _, b := range c.suspects[i].sources {
+		if b.mask&differs != 0 {
+			c.ban(b.peer, pc)
 		}
 	}
-	c.suspects = kept
+	c.suspects = slices.Delete(c.suspects, i, i+1)
 }

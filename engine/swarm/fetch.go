@@ -19,7 +19,9 @@ const (
 	bridgeBytes = 16 * wire.ChunkBytes
 	// fetchFloor and fetchAhead bound what is asked of the CDN at once: as much
 	// as its line carries in fetchAhead, which keeps it busy over a round trip.
-	fetchFloor = 512 << 10
+	// The floor is the first request to an unknown CDN: four pieces, so that
+	// seeds that announce themselves meanwhile get the rest.
+	fetchFloor = 256 << 10
 	fetchAhead = 400 * time.Millisecond
 	// fetchPatience is how long the CDN may try for a piece that is already due:
 	// after that the player has given up as well.
@@ -66,10 +68,11 @@ func (c *Core) planFetches(now time.Time) {
 	for _, f := range c.fetches {
 		est.InFlight += int(f.left)
 	}
-	limit := max(fetchFloor, int(est.BytesPerSec*fetchAhead.Seconds())) - est.InFlight
-	if limit <= 0 || len(c.fetches) >= c.cfg.MaxFetches {
-		return
+	window := max(fetchFloor, int(est.BytesPerSec*fetchAhead.Seconds()))
+	if est.InFlight > window/2 || len(c.fetches) >= c.cfg.MaxFetches {
+		return // asking for more would only make requests small
 	}
+	limit := window - est.InFlight
 	c.gaps = c.sched.Rescue(now, est, limit, c.gaps[:0])
 	urgent := len(c.gaps) > 0
 	if now.Before(c.cdnDown.until) {

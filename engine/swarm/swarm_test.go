@@ -25,8 +25,10 @@ func TestLaterViewersAreFedByEarlierOnes(t *testing.T) {
 		require.True(t, n.ended)
 	}
 	require.Less(t, a.saving(), 0.5)
-	require.Greater(t, b.saving(), 0.90)
-	require.Greater(t, c.saving(), 0.90)
+	// All but the first segment, which starts from the CDN, and their share of
+	// the window's far end, which nobody has yet.
+	require.Greater(t, b.saving(), 0.88)
+	require.Greater(t, c.saving(), 0.88)
 }
 
 func TestSimultaneousViewersShareFirstCopies(t *testing.T) {

@@ -32,8 +32,14 @@
 // # Control frame
 //
 // Control frames travel on one QUIC stream: length u24 (of the body), type u8,
-// body. A string or a byte field is a length (u8, u16 or u24 as noted beside
-// the type) and its bytes.
+// body. A string or a byte field is a length (u8 or u16 as noted beside
+// the type) and its bytes. Types:
+//
+//	1 Hello   2 Join   3 Leave   4 Interest   5 Have   6 HaveDelta
+//	7 HashRequest   8 Hashes   9 Ready   10 Stats   11 Goodbye
+//
+// and from 0x40 on those between a peer and its tracker. Unknown types are
+// skipped.
 //
 // Before the first control frame both sides send one [ChannelHello] of 16
 // bytes on the same stream: magic "shoa", version u8, flags u8, receiver index

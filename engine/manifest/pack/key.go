@@ -23,37 +23,42 @@ func DefaultKeyFile() (string, error) {
 	return filepath.Join(dir, "shoal", "publisher.key"), nil
 }
 
-// LoadOrCreateKey reads a publisher's Ed25519 key (PKCS #8 in PEM, as openssl genpkey -algorithm ed25519 writes it). A file
-// that does not exist is created, readable for its owner only.
+// LoadOrCreateKey is LoadKey, but makes a key, readable for its owner only, when the file does not exist.
 func LoadOrCreateKey(file string) (key ed25519.PrivateKey, created bool, err error) {
-	info, err := os.Stat(file)
+	key, err = LoadKey(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		key, err = createKey(file)
 		return key, err == nil, err
 	}
+	return key, false, err
+}
+
+// LoadKey reads a publisher's Ed25519 key (PKCS #8 in PEM, as openssl genpkey -algorithm ed25519 writes it).
+func LoadKey(file string) (ed25519.PrivateKey, error) {
+	info, err := os.Stat(file)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	if info.Size() > maxKeyBytes {
-		return nil, false, fmt.Errorf("%s: not a key: %d bytes", file, info.Size())
+		return nil, fmt.Errorf("%s: not a key: %d bytes", file, info.Size())
 	}
 	b, err := os.ReadFile(file)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	block, _ := pem.Decode(b)
 	if block == nil || block.Type != "PRIVATE KEY" {
-		return nil, false, fmt.Errorf("%s: not a PKCS #8 private key in PEM", file)
+		return nil, fmt.Errorf("%s: not a PKCS #8 private key in PEM", file)
 	}
 	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
-		return nil, false, fmt.Errorf("%s: %w", file, err)
+		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	key, ok := parsed.(ed25519.PrivateKey)
 	if !ok {
-		return nil, false, fmt.Errorf("%s: a key for another algorithm: make one with openssl genpkey -algorithm ed25519", file)
+		return nil, fmt.Errorf("%s: a key for another algorithm: make one with openssl genpkey -algorithm ed25519", file)
 	}
-	return key, false, nil
+	return key, nil
 }
 
 func createKey(file string) (ed25519.PrivateKey, error) {

@@ -323,7 +323,7 @@ func TestVerifyNamesEachBadFileAndPiece(t *testing.T) {
 	defer server.Close()
 	_, remote, err := Verify(t.Context(), Options{Source: server.URL + "/master.m3u8"})
 	require.NoError(t, err)
-	require.Len(t, remote, 4)
+	require.Equal(t, problems, remote, "a URL is checked alike")
 
 	write(manifest.FileName, []byte("shoal\x1a\x00\x01 and then nothing"))
 	_, _, err = Verify(t.Context(), Options{Source: dir})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"path"
@@ -18,6 +19,8 @@ const (
 	webRetryDelay = time.Second      // then 2 s, then 4 s
 	webStall      = 60 * time.Second // without a byte, a response is given up
 	webWindow     = 64 << 10         // read-ahead for MP4 boxes
+	// webConnections is what a browser opens to one host: small segments are bound by round trips, not by cores.
+	webConnections = 6
 )
 
 // web is an HTTP source. Redirects are followed, but paths are those of the URLs as the playlists state them: these are what a
@@ -33,7 +36,10 @@ func openWeb(start *url.URL, client *http.Client) (*web, error) {
 		return nil, fmt.Errorf("%s: there is no host in it", start.Redacted())
 	}
 	if client == nil {
-		client = http.DefaultClient
+		transport := http.DefaultTransport.(*http.Transport).Clone()
+		transport.ResponseHeaderTimeout = webStall
+		transport.MaxIdleConnsPerHost = webConnections
+		client = &http.Client{Transport: transport}
 	}
 	return &web{client: client, start: start, top: start.Path[:strings.LastIndex(start.Path, "/")+1]}, nil
 }
@@ -115,13 +121,19 @@ func (w *web) get(ctx context.Context, r resource, offset, n int64, validator st
 	return resp, nil
 }
 
-// statusError is an answer that another attempt will not change.
+// statusError is an answer that is not the file.
 type statusError struct {
 	path   string
 	status string
+	code   int
 }
 
 func (e *statusError) Error() string { return e.path + ": the server answers " + e.status }
+
+// Is lets a missing resource be told as fs.ErrNotExist, like a missing file.
+func (e *statusError) Is(target error) bool {
+	return target == fs.ErrNotExist && (e.code == http.StatusNotFound || e.code == http.StatusGone)
+}
 
 func (w *web) playlist(ctx context.Context, r resource) ([]byte, error) {
 	var b []byte
@@ -179,9 +191,9 @@ func (w *web) attempt(ctx context.Context, r resource, offset *int64, validator 
 	case resp.StatusCode == http.StatusOK:
 		*validator = validatorOf(resp)
 	case resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests:
-		return &statusError{r.path, resp.Status}
+		return &statusError{r.path, resp.Status, resp.StatusCode}
 	default:
-		return &permanentError{&statusError{r.path, resp.Status}}
+		return &permanentError{&statusError{r.path, resp.Status, resp.StatusCode}}
 	}
 	buf := make([]byte, 128<<10)
 	for {
@@ -213,7 +225,7 @@ func validatorOf(resp *http.Response) string {
 
 func (w *web) hash(ctx context.Context, files []*hashed, o hashOptions) error {
 	o.progress.TotalFiles.Store(int64(len(files)))
-	return parallel(ctx, o.workers, files, func() func(context.Context, *hashed) error {
+	return parallel(ctx, max(o.workers, webConnections), files, func() func(context.Context, *hashed) error {
 		return func(ctx context.Context, h *hashed) error {
 			p := new(pieceHasher)
 			err := w.stream(ctx, h.resource, func(b []byte) error {
@@ -236,48 +248,49 @@ func (w *web) hash(ctx context.Context, files []*hashed, o hashOptions) error {
 // random reads ranges of a file. Its first request tells the size, and whether the server knows ranges at all. The reader is
 // for one goroutine and for as long as ctx lives.
 func (w *web) random(ctx context.Context, r resource) (randomReader, int64, error) {
-	f := &webFile{resource: r, get: func(offset, n int64) (*http.Response, error) { return w.get(ctx, r, offset, n, "") }}
-	if err := f.load(0, webWindow); err != nil {
+	f := &webFile{load: func(offset, n int64) ([]byte, int64, error) { return w.window(ctx, r, offset, n) }}
+	var err error
+	if f.window, f.size, err = f.load(0, webWindow); err != nil {
 		return nil, 0, err
 	}
 	return f, f.size, nil
 }
 
-// webFile is a window into a remote file.
-type webFile struct {
-	resource
-	get    func(offset, n int64) (*http.Response, error)
-	offset int64
-	window []byte
-	size   int64
-}
-
-// load moves the window.
-func (f *webFile) load(offset, n int64) error {
-	resp, err := f.get(offset, n)
+// window reads n bytes, or fewer at the end, and tells the file's size.
+func (w *web) window(ctx context.Context, r resource, offset, n int64) (b []byte, size int64, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, webStall, fmt.Errorf("no answer within %v", webStall))
+	defer cancel()
+	resp, err := w.get(ctx, r, offset, n, "")
 	if err != nil {
-		return err
+		return nil, 0, err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode == http.StatusOK {
-		return fmt.Errorf("%s: the server does not answer byte ranges, which an MP4 needs", f.path)
+		return nil, 0, fmt.Errorf("%s: the server does not answer byte ranges, which an MP4 needs", r.path)
 	}
 	if resp.StatusCode != http.StatusPartialContent {
-		return &statusError{f.path, resp.Status}
+		return nil, 0, &statusError{r.path, resp.Status, resp.StatusCode}
 	}
 	_, total, _ := strings.Cut(resp.Header.Get("Content-Range"), "/")
-	if f.size, err = strconv.ParseInt(total, 10, 64); err != nil || f.size < 0 {
-		return fmt.Errorf("%s: the server does not tell its size", f.path)
+	if size, err = strconv.ParseInt(total, 10, 64); err != nil || size < 0 {
+		return nil, 0, fmt.Errorf("%s: the server does not tell its size", r.path)
 	}
-	f.offset = offset
-	f.window, err = io.ReadAll(io.LimitReader(resp.Body, n))
-	if err == nil && int64(len(f.window)) != min(n, f.size-offset) {
+	b, err = io.ReadAll(io.LimitReader(resp.Body, n))
+	if err == nil && int64(len(b)) != min(n, size-offset) {
 		err = io.ErrUnexpectedEOF
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", f.path, err)
+		return nil, 0, fmt.Errorf("%s: %w", r.path, err)
 	}
-	return nil
+	return b, size, nil
+}
+
+// webFile is a window into a remote file.
+type webFile struct {
+	load   func(offset, n int64) ([]byte, int64, error)
+	size   int64
+	offset int64
+	window []byte
 }
 
 func (f *webFile) ReadAt(p []byte, off int64) (n int, err error) {
@@ -287,9 +300,11 @@ func (f *webFile) ReadAt(p []byte, off int64) (n int, err error) {
 			return n, io.EOF
 		}
 		if at < f.offset || at >= f.offset+int64(len(f.window)) {
-			if err := f.load(at, max(webWindow, int64(len(p)-n))); err != nil {
+			window, _, err := f.load(at, max(webWindow, int64(len(p)-n)))
+			if err != nil {
 				return n, err
 			}
+			f.offset, f.window = at, window
 		}
 		n += copy(p[n:], f.window[at-f.offset:])
 	}
