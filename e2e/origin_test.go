@@ -52,7 +52,7 @@ http {
 	scgi_temp_path temp/scgi;
 	server {
 %s		root %s;
-		location ~ \.broken$ { return 503; }
+		log_not_found off;
 		%s
 	}
 }
@@ -138,4 +138,15 @@ func (n *nginx) sent(i int) (all, media int64) {
 		}
 	}
 	return all, media
+}
+
+// tries counts the requests for a path on the i-th port.
+func (n *nginx) tries(i int, uri string) (count int) {
+	n.t.Helper()
+	for _, h := range n.hits(i) {
+		if h.uri == uri {
+			count++
+		}
+	}
+	return count
 }

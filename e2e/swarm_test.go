@@ -97,12 +97,17 @@ func startTracker(t *testing.T) (*process, string) {
 // status asks the peer for its state.
 func (p *peer) status() (s status) {
 	p.t.Helper()
-	resp, err := client.Get(p.url + "/api/status")
-	require.NoError(p.t, err)
-	defer func() { _ = resp.Body.Close() }()
-	require.Equal(p.t, http.StatusOK, resp.StatusCode)
-	require.NoError(p.t, json.NewDecoder(resp.Body).Decode(&s))
+	getJSON(p.t, p.url+"/api/status", &s)
 	return s
+}
+
+func getJSON(t *testing.T, url string, v any) {
+	t.Helper()
+	resp, err := client.Get(url)
+	require.NoError(t, err)
+	defer func() { _ = resp.Body.Close() }()
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	require.NoError(t, json.NewDecoder(resp.Body).Decode(v))
 }
 
 // metric reads one sample of /metrics, e.g. shoal_bytes_total{source="p2p"}.

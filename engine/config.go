@@ -97,7 +97,7 @@ func (c Config) withDefaults() (Config, *url.URL, error) {
 		c.MaxFetches = 4
 	}
 	if c.Logger == nil {
-		c.Logger = slog.Default() //nolint:sloglint // the one place where a default logger is chosen
+		c.Logger = slog.Default()
 	}
 	return c, base, nil
 }

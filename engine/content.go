@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"math/bits"
 	"time"
 
 	"shoal/engine/manifest"
@@ -102,19 +101,6 @@ func pieceOf(offset int64) uint32 { return uint32(offset / wire.PieceBytes) }
 // chunkMask is the set of chunks from first to last of one piece.
 func chunkMask(first, last int) uint64 {
 	return (^uint64(0) << first) & (^uint64(0) >> (63 - last))
-}
-
-// chunkBytes is the payload of a set of chunks of a piece of size bytes.
-func chunkBytes(mask uint64, size int) int {
-	if mask == 0 {
-		return 0
-	}
-	n := bits.OnesCount64(mask) * wire.ChunkBytes
-	last := (size - 1) / wire.ChunkBytes
-	if mask&(1<<last) != 0 {
-		n -= (last+1)*wire.ChunkBytes - size
-	}
-	return n
 }
 
 // stamp is a time as content keeps it: milliseconds since the engine started,

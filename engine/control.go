@@ -19,17 +19,21 @@ const (
 	protocolVersion = 1
 	agent           = "shoal"
 
-	// controlQueue bounds the frames that wait for a peer's stream. Joining a
-	// long title announces a file each, so it holds a whole announcement of
-	// 4,096 files; a peer that does not read them is closed.
-	controlQueue = 4096
+	// outboxBytes bounds the frames that wait for a peer's stream: announcements
+	// of 65,536 files, the most that the core gives handles to, at 200 bytes
+	// each. A peer that does not read them is closed.
+	outboxBytes = 16 << 20
 
-	// A peer may send controlBurst messages at once, an announcement like ours
-	// with room to spare, and controlPerSec in the long run: batches of deltas
-	// come ten times a second, questions for hashes with each file. More is a
-	// flood, and its author is closed.
-	controlBurst  = 2 * controlQueue
-	controlPerSec = 100
+	// A peer may send as much at once, and in the long run controlPerSec
+	// messages: a fast line completes hundreds of small files a second, and each
+	// is announced. More is a flood, and its author is closed.
+	controlBurst       = 1 << 17
+	controlPerSec      = 1000
+	controlBytesPerSec = 1 << 20
+
+	// strangerMax is how many messages but tickets may come before a valid
+	// ticket: none is of use.
+	strangerMax = 64
 
 	// goodbyeTimeout bounds how long a closing session may take to write what is
 	// queued, goodbyeLinger how long it then waits for the peer to have read it
@@ -44,9 +48,7 @@ func (l *loop) send(now time.Time, p *peer, m wire.Control) {
 		return
 	}
 	// Encoded here: the core may reuse the message's slices with its next output.
-	select {
-	case p.out <- wire.AppendControl(nil, m):
-	default:
+	if !p.out.add(m) {
 		l.drop(now, p, "does not read its control stream")
 	}
 }
@@ -61,44 +63,42 @@ func (l *loop) sendControl(now time.Time, h swarm.Peer, m wire.Control) {
 // writeControl is a session's writer goroutine. It ends with the session.
 func (e *Engine) writeControl(p *peer) {
 	stream := p.session.Stream()
+	var stuck *time.Timer
 	for {
-		select {
-		case b := <-p.out:
-			if _, err := stream.Write(b); err != nil {
+		frames, reason, ended := p.out.take()
+		if ended && stuck == nil {
+			stuck = time.AfterFunc(goodbyeTimeout, func() { p.session.Close(reason) })
+			defer stuck.Stop()
+		}
+		if len(frames) > 0 {
+			if _, err := stream.Write(frames); err != nil {
 				p.session.Close("control stream broken")
 				return // the reader tells the loop
 			}
 			continue
+		}
+		if ended {
+			_ = stream.Close()
+			p.linger()
+			p.session.Close(reason)
+			return
+		}
+		select {
+		case <-p.out.ready:
 		case <-p.session.Done():
 			return
-		case <-p.closing:
 		}
-		break
 	}
-	stuck := time.AfterFunc(goodbyeTimeout, func() { p.session.Close(p.reason) })
-	defer stuck.Stop()
-	for {
-		select {
-		case b := <-p.out:
-			if _, err := stream.Write(b); err != nil {
-				p.session.Close(p.reason)
-				return
-			}
-			continue
-		default:
-		}
-		break
-	}
-	// A courtesy: nothing depends on it.
-	_, _ = stream.Write(wire.AppendControl(nil, wire.Goodbye{Reason: p.reason}))
-	_ = stream.Close()
-	linger := time.NewTimer(goodbyeLinger)
-	defer linger.Stop()
+}
+
+// linger waits until the peer has closed, or should have.
+func (p *peer) linger() {
+	t := time.NewTimer(goodbyeLinger)
+	defer t.Stop()
 	select {
 	case <-p.session.Done():
-	case <-linger.C:
+	case <-t.C:
 	}
-	p.session.Close(p.reason)
 }
 
 var (
@@ -124,7 +124,7 @@ func (e *Engine) readControl(p *peer) {
 }
 
 func (e *Engine) readMessages(p *peer) error {
-	stream := p.session.Stream()
+	stream := &meteredReader{r: p.session.Stream(), limit: rate.NewLimiter(controlBytesPerSec, outboxBytes)}
 	limit := rate.NewLimiter(controlPerSec, controlBurst)
 	m, err := wire.ReadControl(stream)
 	if err != nil {
@@ -136,12 +136,13 @@ func (e *Engine) readMessages(p *peer) error {
 	case hello.Version != protocolVersion:
 		return errVersion
 	}
-	for {
+	stranger := 0 // messages before the first valid ticket
+	for joined := false; ; {
 		m, err := wire.ReadControl(stream)
 		if err != nil {
 			return err
 		}
-		if !limit.Allow() {
+		if !limit.Allow() || stranger > strangerMax {
 			return errFlood
 		}
 		switch m := m.(type) {
@@ -151,12 +152,31 @@ func (e *Engine) readMessages(p *peer) error {
 			if err := e.verifyJoin(p, m); err != nil {
 				return err
 			}
+			joined = true
 		default:
+			if !joined {
+				stranger++
+				continue
+			}
 			if !e.post(func(now time.Time) { e.loop.control(now, p, m) }) {
 				return nil
 			}
 		}
 	}
+}
+
+// meteredReader ends a stream that brings too many bytes.
+type meteredReader struct {
+	r     io.Reader
+	limit *rate.Limiter
+}
+
+func (m *meteredReader) Read(p []byte) (int, error) {
+	n, err := m.r.Read(p)
+	if n > 0 && !m.limit.AllowN(time.Now(), n) {
+		return 0, errFlood
+	}
+	return n, err
 }
 
 // control takes a message that is not about the session itself.

@@ -16,6 +16,7 @@ import (
 )
 
 func TestWithoutTrackerEverythingComesFromTheCDN(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 3, 300<<10)
 	e := w.peer("alone", nil)
 	for i := range 3 {
@@ -36,6 +37,7 @@ func TestWithoutTrackerEverythingComesFromTheCDN(t *testing.T) {
 }
 
 func TestRangesAreWhatTheOriginHas(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 1, 200_001)
 	e := w.peer("ranges", nil)
 	f := w.file(e, 0)
@@ -56,6 +58,7 @@ func TestRangesAreWhatTheOriginHas(t *testing.T) {
 }
 
 func TestPlayheadFillsTheCacheAheadOfTheReads(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 6, 128<<10)
 	e := w.peer("ahead", nil)
 	f := w.file(e, 0)
@@ -72,6 +75,7 @@ func TestPlayheadFillsTheCacheAheadOfTheReads(t *testing.T) {
 }
 
 func TestFolderWithoutTitleIsAskedOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 1, 1000)
 	e := w.peer("absent", nil)
 	for range 3 {
@@ -93,6 +97,7 @@ func TestFolderWithoutTitleIsAskedOnce(t *testing.T) {
 }
 
 func TestHostileManifestIsNamedAndNotFatal(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 1, 1000)
 	w.origin.set(func(o *countingOrigin) {
 		data := bytes.Clone(o.files["/cdn/film/title.shoal"])
@@ -109,6 +114,7 @@ func TestHostileManifestIsNamedAndNotFatal(t *testing.T) {
 }
 
 func TestOriginErrorsReachThePlayerWithAStatus(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name   string
 		change func(o *countingOrigin)
@@ -136,6 +142,7 @@ func TestOriginErrorsReachThePlayerWithAStatus(t *testing.T) {
 }
 
 func TestReadEndsWithItsContextAndWithClose(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 1, 100<<10)
 	e := w.peer("patience", nil)
 	f := w.file(e, 0)
@@ -159,6 +166,7 @@ func TestReadEndsWithItsContextAndWithClose(t *testing.T) {
 }
 
 func TestCloseEndsReaders(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 1, 100<<10)
 	e := w.peer("closing", nil)
 	f := w.file(e, 0)
@@ -175,6 +183,7 @@ func TestCloseEndsReaders(t *testing.T) {
 }
 
 func TestRestartPlaysFromTheCacheWhatItHasCheckedAgain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 2, 300<<10)
 	dir := t.TempDir()
 	onDisk := func(c *Config) { c.CacheDir = dir }
@@ -198,6 +207,7 @@ func TestRestartPlaysFromTheCacheWhatItHasCheckedAgain(t *testing.T) {
 }
 
 func TestFullDiskDoesNotStopPlayback(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 2, 300<<10)
 	dir := t.TempDir()
 	e := w.peer("full", func(c *Config) { c.CacheDir = dir })
@@ -209,6 +219,7 @@ func TestFullDiskDoesNotStopPlayback(t *testing.T) {
 }
 
 func TestFileLargerThanTheCacheIsReadThrough(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 1, 40<<20)
 	e := w.peer("small", func(c *Config) { c.CacheBytes = 16 << 20 })
 	data, err := readAll(w.file(e, 0), OpenOptions{})
@@ -220,6 +231,7 @@ func TestFileLargerThanTheCacheIsReadThrough(t *testing.T) {
 }
 
 func TestEventsEndWithContextAndEngine(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 1, 1000)
 	e := w.peer("events", nil)
 	ctx, cancel := context.WithCancel(context.Background())

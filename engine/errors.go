@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"shoal/engine/manifest"
 	"shoal/engine/origin"
 	"shoal/engine/swarm"
 )
@@ -51,7 +52,7 @@ func originError(err error) error {
 	switch {
 	case errors.As(err, &status) && status.Code >= 400 && status.Code < 500:
 		return &OriginError{Status: status.Code, Err: err}
-	case errors.Is(err, origin.ErrChanged), errors.Is(err, swarm.ErrOriginMismatch):
+	case errors.Is(err, origin.ErrChanged), errors.Is(err, swarm.ErrOriginMismatch), damaged(err):
 		return &OriginError{Status: http.StatusBadGateway, Err: err}
 	default:
 		return &OriginError{Status: http.StatusGatewayTimeout, Err: err}
@@ -68,6 +69,13 @@ func gone(err error) bool {
 		}
 	}
 	return errors.Is(err, origin.ErrChanged)
+}
+
+// damaged tells whether err is that a part of the manifest is not as its
+// publisher has made it.
+func damaged(err error) bool {
+	var format *manifest.FormatError
+	return errors.As(err, &format)
 }
 
 // canceled tells whether err is only our own cancellation.

@@ -110,8 +110,7 @@ func (l *loop) coreEvent(now time.Time, in swarm.Event) {
 	default:
 		return
 	}
-	switch in.Kind {
-	case swarm.EventPeerBanned, swarm.EventHashFailed, swarm.EventRescue, swarm.EventFirstPeerBytes, swarm.EventOriginMismatch:
+	if in.Kind != swarm.EventSeedFrozen { // which is about no piece
 		if c := l.contents[in.Piece.File]; c != nil {
 			f := c.file()
 			out.Path, out.Piece, out.Title = f.path, in.Piece.Index, f.title.id.String()

@@ -35,6 +35,10 @@ const (
 
 	// hashGiveUp is how long readers wait for hashes that nobody has.
 	hashGiveUp = 10 * time.Second
+
+	// hashDamaged is how long they wait when those in the manifest are wrong:
+	// peers have been asked by then, and the origin has nothing better to say.
+	hashDamaged = hashPatience + 2*hashPeerRetry
 )
 
 type hashKey struct {
@@ -63,6 +67,14 @@ type hashGroup struct {
 // size is the number of pieces that the group covers.
 func (g *hashGroup) size() int {
 	return int(min(hashGroupPieces, int64(g.content.pieceCount())-int64(g.key.group)*hashGroupPieces))
+}
+
+// giveUp is how long readers wait for the group.
+func (g *hashGroup) giveUp() time.Duration {
+	if damaged(g.err) {
+		return hashDamaged
+	}
+	return hashGiveUp
 }
 
 // hashTable keeps the groups in use. Owned by the loop.
@@ -206,7 +218,7 @@ func (l *loop) retryHashes(now time.Time) {
 		if now.Sub(g.since) >= hashPatience {
 			l.askPeersForHashes(now, g)
 		}
-		if len(g.waiting) > 0 && now.Sub(g.since) >= hashGiveUp {
+		if len(g.waiting) > 0 && now.Sub(g.since) >= g.giveUp() {
 			l.failWaiting(now, g)
 		}
 	}
@@ -217,7 +229,7 @@ func (l *loop) retryHashes(now time.Time) {
 func (l *loop) failWaiting(now time.Time, g *hashGroup) {
 	for _, a := range g.waiting {
 		for _, r := range l.waiting[a.piece] {
-			if now.Sub(r.since) >= hashGiveUp {
+			if now.Sub(r.since) >= g.giveUp() {
 				l.e.log.Warn("no hashes for a piece", slog.String("path", r.file.path), slog.Any("error", g.err))
 				l.failReader(r, originError(g.err))
 				break // the list has changed; the others fail at the next upkeep

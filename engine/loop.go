@@ -68,7 +68,6 @@ type loop struct {
 	lastWant     swarm.WantID
 	hashes       hashTable
 	fetches      map[swarm.FetchID]context.CancelFunc
-	wasted       int64 // CDN bytes for chunks that were already there
 
 	// peers
 	byID       map[wire.PeerID]*peer

@@ -55,8 +55,7 @@ type peer struct {
 	channel *transport.Channel
 	dialed  bool
 	began   time.Time
-	out     chan []byte   // encoded control frames for the writer
-	closing chan struct{} // closed by the loop: write what is queued, then close
+	out     *outbox
 
 	// owned by the loop
 	admitted bool
@@ -64,8 +63,7 @@ type peer struct {
 	joined   map[manifest.TitleID]bool // with a valid ticket, known here or not
 	sent     map[manifest.TitleID]bool // titles that we joined
 	dropped  bool
-	reason   string // set before closing is closed
-	serving  bool   // waits for its pacer
+	serving  bool // waits for its pacer
 
 	heard    time.Time // last authenticated datagram
 	asked    time.Time // first request that nothing was heard since
@@ -184,7 +182,7 @@ func (l *loop) session(now time.Time, s *transport.Session, dialed bool) {
 	}
 	p := &peer{
 		id: id, session: s, channel: s.Channel(), dialed: dialed, began: now, heard: now,
-		out: make(chan []byte, controlQueue), closing: make(chan struct{}),
+		out:    newOutbox(),
 		joined: make(map[manifest.TitleID]bool), sent: make(map[manifest.TitleID]bool),
 	}
 	l.byID[id] = p
@@ -196,16 +194,24 @@ func (l *loop) session(now time.Time, s *transport.Session, dialed bool) {
 	l.e.spawn(func() { l.e.writeControl(p) })
 }
 
-// join tells a peer that we take part in a title, when we have a ticket.
+// join tells a peer that we take part in a title, when we have a ticket, and
+// then lets the core deal with the peer in it, if the peer has joined as well.
+// The order matters: what the core says of a title must follow our ticket.
 func (l *loop) join(now time.Time, p *peer, t *titleState) {
 	if t.ticket == nil {
 		return
 	}
-	p.sent[t.id] = true
-	l.send(now, p, wire.Join{Title: t.id, Ticket: t.ticket})
+	if !p.sent[t.id] {
+		p.sent[t.id] = true
+		l.send(now, p, wire.Join{Title: t.id, Ticket: t.ticket})
+	}
+	if p.admitted && p.joined[t.id] {
+		l.core.Joined(now, p.handle, t.handle)
+	}
 }
 
-// joinedBy takes a verified ticket of a peer.
+// joinedBy takes a verified ticket of a peer. The title may not be open here
+// yet: that is remembered.
 func (l *loop) joinedBy(now time.Time, p *peer, title manifest.TitleID) {
 	if p.dropped || len(p.joined) >= joinsMax && !p.joined[title] {
 		return
@@ -215,10 +221,7 @@ func (l *loop) joinedBy(now time.Time, p *peer, title manifest.TitleID) {
 		return
 	}
 	if t := l.titles[title]; t != nil {
-		l.core.Joined(now, p.handle, t.handle)
-		if !p.sent[title] {
-			l.join(now, p, t)
-		}
+		l.join(now, p, t)
 	}
 }
 
@@ -235,11 +238,6 @@ func (l *loop) admit(now time.Time, p *peer) bool {
 	l.emit(Event{At: now, Kind: EventPeerConnected, Peer: p.id.Hex()})
 	l.e.log.Info("peer connected", slog.String("peer", p.id.String()),
 		slog.String("addr", p.session.RemoteAddr().String()), slog.Bool("dialed", p.dialed))
-	for title := range p.joined {
-		if t := l.titles[title]; t != nil {
-			l.core.Joined(now, handle, t.handle)
-		}
-	}
 	return true
 }
 
@@ -248,7 +246,7 @@ func (l *loop) drop(now time.Time, p *peer, reason string) {
 	if p.dropped {
 		return
 	}
-	p.dropped, p.reason = true, reason
+	p.dropped = true
 	if l.byID[p.id] == p {
 		delete(l.byID, p.id)
 	}
@@ -260,7 +258,7 @@ func (l *loop) drop(now time.Time, p *peer, reason string) {
 	} else {
 		l.notConnected(now, p.id)
 	}
-	close(p.closing)
+	p.out.end(reason)
 }
 
 // disconnect does what the core decided.

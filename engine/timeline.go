@@ -26,9 +26,9 @@ type titleState struct {
 	n        int     // by the tracker; 1 until it answers
 	u        float64 // by the tracker
 	believed bool    // the core was told n and u
-	held     int64 // bytes
-	size     int64 // bytes of the files known
-	kicked   bool  // the tracker was told at once of the first seconds held
+	held     int64   // bytes
+	size     int64   // bytes of the files known
+	kicked   bool    // the tracker was told at once of the first seconds held
 }
 
 // span is a segment at its place in time.
@@ -86,11 +86,6 @@ func (l *loop) addTitle(now time.Time, t *Title) {
 		l.titleList = append(l.titleList, s)
 		if l.e.tracker != nil {
 			l.core.Swarm(now, handle, introductionSize, 0)
-		}
-		for _, p := range l.byID {
-			if p.admitted && p.joined[t.id] {
-				l.core.Joined(now, p.handle, handle)
-			}
 		}
 	}
 	s.titles = append(s.titles, t)
@@ -223,7 +218,10 @@ func (l *loop) upkeepTitle(now time.Time, s *titleState) {
 	if len(protect) > 0 {
 		l.protect(protect, now.Add(protectFor))
 	}
-	if from, to := s.holds(); !s.kicked && to-from >= behind {
+	if s.kicked || s.held == 0 {
+		return
+	}
+	if from, to := s.holds(); to-from >= behind {
 		s.kicked = true
 		l.kickTracker() // others may already look for what we have
 	}

@@ -84,12 +84,9 @@ func (l *loop) trackerUpdate(now time.Time, u client.Update) {
 	if u.Ticket != nil {
 		// Peers admitted us with the old one and ask no more: who is in stays
 		// in. Those who come later get this one.
-		first := t.ticket == nil
 		t.ticket = u.Ticket
 		for _, p := range l.byID {
-			if first || !p.sent[t.id] {
-				l.join(now, p, t)
-			}
+			l.join(now, p, t)
 		}
 	}
 	t.n, t.u = u.SwarmSize, u.U

@@ -51,7 +51,7 @@ type settledPiece struct {
 func (l *loop) verify(now time.Time, pc swarm.Piece) {
 	a := l.assemblies[pc]
 	if a == nil || a.state != filling {
-		panic("BUG: the core wants a piece verified that is not complete")
+		return // it was found in the store meanwhile, and the core told so
 	}
 	a.state = hashing
 	if _, ok := l.hashes.get(a.content, pc.Index); !ok {

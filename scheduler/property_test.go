@@ -44,9 +44,11 @@ func TestInvariantsHoldUnderAnyEvents(t *testing.T) {
 			"expire":   func(*rapid.T) { s.Expire(now) },
 			"rescue":   func(*rapid.T) { checkGaps(rt, s, s.Rescue(now, fastCDN, 1<<20, nil)) },
 			"copies":   func(*rapid.T) { checkGaps(rt, s, s.FirstCopies(now, 1<<20, nil)) },
-			"wait":     func(rt *rapid.T) { now = now.Add(time.Duration(rapid.IntRange(0, 2000).Draw(rt, "ms")) * time.Millisecond) },
-			"assign":   func(*rapid.T) { checkAsks(rt, s, s.Assign(now, nil)) },
-			"":         func(*rapid.T) { checkBooks(rt, s) },
+			"wait": func(rt *rapid.T) {
+				now = now.Add(time.Duration(rapid.IntRange(0, 2000).Draw(rt, "ms")) * time.Millisecond)
+			},
+			"assign": func(*rapid.T) { checkAsks(rt, s, s.Assign(now, nil)) },
+			"":       func(*rapid.T) { checkBooks(rt, s) },
 		}
 		rt.Repeat(do)
 	})

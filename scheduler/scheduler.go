@@ -101,18 +101,23 @@ func (s *Scheduler) Forget(now time.Time, p Piece) {
 
 // setState moves a task between the queues.
 func (s *Scheduler) setState(t *task, to state) {
-	switch t.state {
-	case stateReady:
-		s.ready.holes = true
-	case stateActive:
-		s.active.holes = true
+	if q := s.queueOf(t.state); q != nil {
+		q.holes = true
 	}
 	t.state = to
-	switch to {
+	if q := s.queueOf(to); q != nil {
+		q.add(t)
+	}
+}
+
+func (s *Scheduler) queueOf(st state) *queue {
+	switch st {
 	case stateReady:
-		s.ready.add(t)
+		return &s.ready
 	case stateActive:
-		s.active.add(t)
+		return &s.active
+	default:
+		return nil
 	}
 }
 

@@ -174,7 +174,7 @@ func (d *demo) startWithoutShoal(ctx context.Context) (time.Duration, error) {
 		case <-tick.C:
 			if r := p.Report(); r.State != player.Loading {
 				cancel()
-				<-ended
+				_ = <-ended // it was told to leave
 				return r.Startup, nil
 			}
 		}

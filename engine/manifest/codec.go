@@ -132,8 +132,9 @@ func (d *decoder) zigzag(field string, limit int64) int64 {
 	return v
 }
 
-func (d *decoder) str(field string, limit int) string {
-	n := int(d.uvarint(field, uint64(limit)))
+// str reads a name.
+func (d *decoder) str(field string) string {
+	n := int(d.uvarint(field, maxNameBytes))
 	s := string(d.bytes(field, n))
 	if d.err == nil && !isText(s) {
 		d.fail(field, "is not plain UTF-8")

@@ -96,7 +96,7 @@ func parseHeader(payload []byte, end int64) (*header, error) {
 		d.fail("flags", "unknown flags 0x%02x", flags)
 	}
 	h.live = flags&flagLive != 0
-	h.name = d.str("name", maxNameBytes)
+	h.name = d.str("name")
 	if h.name == "" {
 		d.fail("name", "is empty")
 	}
@@ -129,9 +129,9 @@ func parseTracks(d *decoder) []Track {
 			ID:                  uint16(d.uvarint("track ID", math.MaxUint16)),
 			Kind:                Kind(d.u8("track kind")),
 			BandwidthBitsPerSec: uint32(d.uvarint("track bandwidth", math.MaxUint32)),
-			Name:                d.str("track name", maxNameBytes),
-			Codecs:              d.str("track codecs", maxNameBytes),
-			Language:            d.str("track language", maxNameBytes),
+			Name:                d.str("track name"),
+			Codecs:              d.str("track codecs"),
+			Language:            d.str("track language"),
 		}
 		if t.Kind < KindVideo || t.Kind > KindImage {
 			d.fail("track kind", "unknown kind %d", t.Kind)

@@ -26,7 +26,8 @@ func smallTitle() Content {
 		c.Files = append(c.Files, File{Record: r, Pieces: randomPieces(rng, length)})
 	}
 	big := Record{Path: "big.mp4", Length: 70 << 20, Segments: []Segment{
-		{Length: 100}, {Offset: 100, Length: 1 << 20, Duration: 3 * time.Second},
+		{Length: 100},
+		{Offset: 100, Length: 1 << 20, Duration: 3 * time.Second},
 		{Offset: 2 << 20, Length: 68 << 20, Start: 9 * time.Second, Duration: time.Minute},
 	}}
 	c.Files = append(c.Files, File{Record: big, Pieces: randomPieces(rng, big.Length)})
@@ -73,14 +74,14 @@ func oneLine(t *testing.T, err error, what ...any) {
 func TestEveryTruncationIsNamed(t *testing.T) {
 	b := encode(t, smallTitle())
 	require.NoError(t, readAll(b))
-	for n := 0; n < len(b); n += 1 + n/97 {
+	for n := 0; n < len(b); n += 1 + n/20 {
 		oneLine(t, readAll(b[:n]), "cut to %d of %d bytes", n, len(b))
 	}
 }
 
 func TestEveryForgedByteIsNamed(t *testing.T) {
 	b := encode(t, smallTitle())
-	for i := 0; i < len(b); i += 1 + i/97 {
+	for i := 0; i < len(b); i += 1 + i/29 {
 		forged := bytes.Clone(b)
 		forged[i] ^= 0x10
 		oneLine(t, readAll(forged), "byte %d", i)
@@ -215,12 +216,12 @@ func TestAnEndlessFileIsLeftAtOnce(t *testing.T) {
 }
 
 func TestMemoryStaysBoundedOverAWholeTitle(t *testing.T) {
-	title, _ := open(t, encode(t, featureFilm()))
+	title, _ := open(t, featureFile())
 	for i := range title.PageCount() {
 		records, err := title.Page(t.Context(), i)
 		require.NoError(t, err)
-		for _, r := range records {
-			_, err := title.Hashes(t.Context(), r, 0)
+		for j := 0; j < len(records); j += 3 {
+			_, err := title.Hashes(t.Context(), records[j], 0)
 			require.NoError(t, err)
 		}
 	}
@@ -228,6 +229,7 @@ func TestMemoryStaysBoundedOverAWholeTitle(t *testing.T) {
 	defer title.mu.Unlock()
 	require.LessOrEqual(t, title.pages.bytes, pageCacheBytes)
 	require.LessOrEqual(t, title.hashes.bytes, hashCacheBytes)
+	require.Less(t, len(title.pages.entries), title.PageCount(), "the title is larger than the cache")
 	require.LessOrEqual(t, title.buckets.bytes, bucketCacheBytes)
 	paths := 0
 	for _, e := range title.pages.entries {

@@ -251,12 +251,13 @@ func (x *exchange) plan(now time.Time, br byteRange) (*reading, engine.OpenOptio
 		duration = x.c.duration
 	}
 	rd, play := x.session.begin(now, span{kind: x.t.kind(x.f.record().Track), start: from, end: to}, progressive, x.c)
-	if d := patience(x.c, play.Buffer, duration, br.length, progressive); d > 0 {
-		options.Deadline = now.Add(d)
+	wait := patience(x.c, play.Buffer, duration, br.length, progressive)
+	if wait > 0 {
+		options.Deadline = now.Add(wait)
 	}
 	x.p.log.Debug("media request", slog.String("path", x.f.record().Path), slog.Duration("from", from),
 		slog.Duration("position", play.Position), slog.Duration("buffer", play.Buffer),
-		slog.Bool("cmcd", x.c.present), slog.Duration("patience", options.Deadline.Sub(now)))
+		slog.Bool("cmcd", x.c.present), slog.Duration("patience", wait))
 	return rd, options
 }
 

@@ -39,32 +39,31 @@ func (c *Core) updateInterests(now time.Time) {
 	}
 }
 
-// interestIn returns the range that covers the playheads of all viewers.
+// interestIn returns the range that covers the playheads of all viewers, and
+// the open reads: a player may read far ahead of what it shows.
 func (c *Core) interestIn(now time.Time, ti Title) interest {
 	in := interest{title: ti}
-	for _, v := range c.viewers {
-		if v.play.Title != ti {
-			continue
-		}
-		pos := max(v.position(now), 0)
-		from, to := max(pos-interestBehind, 0), pos+c.cfg.Ahead+interestAhead
+	add := func(at, end time.Duration) {
+		from, to := max(at-interestBehind, 0), end+c.cfg.Ahead+interestAhead
 		if !in.active || from < in.from {
 			in.from = from
 		}
 		in.to, in.active = max(in.to, to), true
 	}
-	if !in.active && c.reads(ti) {
-		// A read without a viewer: its place in time is not known.
-		in.to, in.active = math.MaxUint32*time.Millisecond, true
+	for _, v := range c.viewers {
+		if v.play.Title == ti {
+			pos := max(v.position(now), 0)
+			add(pos, pos)
+		}
+	}
+	for _, w := range c.wants {
+		for _, pl := range c.files[w.File].places {
+			if pl.title == ti {
+				add(pl.from, pl.to) // both zero for what has no place in time
+			}
+		}
 	}
 	return in
-}
-
-// reads reports whether a read is open on a file of the title.
-func (c *Core) reads(ti Title) bool {
-	return slices.ContainsFunc(c.wants, func(w *want) bool {
-		return slices.ContainsFunc(c.files[w.File].places, func(p place) bool { return p.title == ti })
-	})
 }
 
 func (c *Core) tellInterest(slot Peer, p *peer, want interest) {

@@ -87,7 +87,6 @@ type node struct {
 	buffered int // segments appended
 	wantID   WantID
 	stalls   int
-	stalled  bool
 	startup  time.Duration
 	joined   time.Time
 	ended    bool

@@ -52,7 +52,7 @@ import (
 	"fmt"
 )
 
-// Sizes of content, in bytes and counts (design.md: piece and chunk).
+// Sizes of content, in bytes and counts.
 const (
 	PieceBytes     = 64 << 10
 	ChunkBytes     = 1 << 10

@@ -53,7 +53,7 @@ func TestPeerIDForms(t *testing.T) {
 	require.False(t, id.IsZero())
 }
 
-// The budget of design.md §6: DATA costs at most 6 % of IP bytes on IPv4,
+// The budget of the data plane: DATA costs at most 6 % of IP bytes on IPv4,
 // 7.5 % on IPv6, and fits an MTU of 1,280.
 func TestDataOverhead(t *testing.T) {
 	overhead := func(ip int) float64 {

@@ -37,7 +37,7 @@ const patience = 10 * time.Second
 
 var film = [32]byte{'f'}
 
-func start(t *testing.T, cfg server.Config) *server.Server {
+func start(t testing.TB, cfg server.Config) *server.Server {
 	t.Helper()
 	if cfg.Listen == "" {
 		cfg.Listen = "127.0.0.1:0"
@@ -127,7 +127,7 @@ func knows(id wire.PeerID) func(client.Update) bool {
 	}
 }
 
-func get(t *testing.T, s *server.Server, path string) (int, string) {
+func get(t testing.TB, s *server.Server, path string) (int, string) {
 	t.Helper()
 	response, err := http.Get("http://" + s.HTTPAddr() + path)
 	require.NoError(t, err)
@@ -137,7 +137,7 @@ func get(t *testing.T, s *server.Server, path string) (int, string) {
 	return response.StatusCode, string(body)
 }
 
-func statsOf(t *testing.T, s *server.Server) (stats server.Stats) {
+func statsOf(t testing.TB, s *server.Server) (stats server.Stats) {
 	t.Helper()
 	code, body := get(t, s, "/stats")
 	require.Equal(t, http.StatusOK, code)
@@ -307,7 +307,7 @@ func raw(t *testing.T, s *server.Server, seed byte, frame []byte) (*transport.Se
 	return rawFrom(t, s, endpointOf(t, seed), frame)
 }
 
-func rawFrom(t *testing.T, s *server.Server, from *transport.Endpoint, frame []byte) (*transport.Session, any) {
+func rawFrom(t testing.TB, s *server.Server, from *transport.Endpoint, frame []byte) (*transport.Session, any) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

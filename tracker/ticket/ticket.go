@@ -26,7 +26,7 @@ import (
 )
 
 const (
-	// Lifetime is how long a fresh ticket is valid (design.md §10).
+	// Lifetime is how long a fresh ticket is valid.
 	Lifetime = time.Hour
 
 	// Leeway is how far the clocks of tracker and seed may be apart. Home

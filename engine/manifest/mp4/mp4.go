@@ -30,8 +30,8 @@ const (
 	jump = 10 * time.Second
 )
 
-// ErrNoMedia is returned for a well-formed file without samples, such as an initialization segment.
-var ErrNoMedia = errors.New("no samples")
+// ErrNoMedia is returned for a well-formed file that cannot play by itself: an initialization segment, or a media segment.
+var ErrNoMedia = errors.New("no movie with samples, only a part of one")
 
 // Segment is a byte range and the media time in it. One of no duration holds boxes that are needed from the start.
 type Segment struct {
@@ -55,6 +55,11 @@ func Parse(r io.ReaderAt, size int64) (Info, error) {
 		return Info{}, err
 	}
 	if p.movie == nil {
+		for _, b := range p.boxes {
+			if b.kind == "moof" {
+				return Info{}, ErrNoMedia // a fragment without its beginning
+			}
+		}
 		return Info{}, errors.New("moov: there is none; not an MP4 file")
 	}
 	info := p.movie.info()
@@ -73,6 +78,9 @@ func Parse(r io.ReaderAt, size int64) (Info, error) {
 	for target := targetSegment; ; target *= 2 {
 		if info.Segments = cut(events, p.movie.lead(), target, p.dataEnd, size); len(info.Segments) <= maxSegments {
 			break
+		}
+		if target > maxMediaTime {
+			return Info{}, fmt.Errorf("its media lie out of order: more than %d jumps in time", maxSegments)
 		}
 	}
 	for _, s := range info.Segments {

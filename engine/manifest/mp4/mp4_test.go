@@ -348,10 +348,13 @@ func TestAnIndexedFileIsNotWalked(t *testing.T) {
 	require.Less(t, r.reads, 10)
 }
 
-func TestAnInitializationSegmentHasNoMedia(t *testing.T) {
+func TestAPartOfAMovieHasNoMedia(t *testing.T) {
 	video := testTrack{handler: "vide", timescale: 1000, samplesPerChunk: 1}
 	b := boxOf("moov", boxOf("mvhd", 0, 0, 0, 1000, 0), video.box(1, nil))
 	_, err := Parse(bytes.NewReader(b), int64(len(b)))
+	require.ErrorIs(t, err, ErrNoMedia)
+	segment := append(boxOf("styp", "msdh"), append(boxOf("moof", boxOf("mfhd", 0, 1)), boxOf("mdat", []byte("x"))...)...)
+	_, err = Parse(bytes.NewReader(segment), int64(len(segment)))
 	require.ErrorIs(t, err, ErrNoMedia)
 }
 
@@ -400,6 +403,29 @@ func (s sparse) ReadAt(p []byte, off int64) (int, error) {
 		return int(max(0, s.size()-off)), io.EOF
 	}
 	return len(p), nil
+}
+
+func TestLongFilesHaveFewerSegmentsAndScatteredOnesNone(t *testing.T) {
+	var events []event
+	for i := range 3 * maxSegments {
+		at := time.Duration(i) * 2 * time.Second
+		events = append(events, event{offset: int64(i) * 100, start: at, end: at + 2*time.Second, cutHere: true})
+	}
+	whole := func(int64) int64 { return int64(len(events)) * 100 }
+	require.Len(t, cut(events, 0, 8*time.Second, whole, whole(0)), 3*maxSegments/4)
+
+	// Two tracks of 65,537 samples, taking turns a minute apart.
+	tracks := []testTrack{
+		{handler: "vide", timescale: 1000, samples: maxSegments + 1, sampleDuration: 1, samplesPerChunk: 1, sampleBytes: 1},
+		{handler: "soun", timescale: 1000, samples: maxSegments + 1, sampleDuration: 1, samplesPerChunk: 1, sampleBytes: 1, delay: 120_000},
+	}
+	var order [][2]int
+	for i := range maxSegments + 1 {
+		order = append(order, [2]int{0, i}, [2]int{1, i})
+	}
+	b := movieFile(true, tracks, order)
+	_, err := Parse(bytes.NewReader(b), int64(len(b)))
+	require.ErrorContains(t, err, "out of order")
 }
 
 func hugeMoov() []byte {

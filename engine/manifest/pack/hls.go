@@ -70,8 +70,7 @@ func parsePlaylist(b []byte) (*masterList, *mediaList, error) {
 	if bytes.Contains(b, []byte("{$")) {
 		return nil, nil, errors.New("EXT-X-DEFINE variables are not supported")
 	}
-	// Not strict: the library then also takes lists with tags it finds fault with. What matters here is checked below.
-	list, _, err := m3u8.DecodeWith(bytes.NewReader(b), false, []m3u8.CustomDecoder{rawTag{name: tagByteRange}, rawTag{name: tagMap}})
+	list, err := decodeList(b)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -85,6 +84,19 @@ func parsePlaylist(b []byte) (*masterList, *mediaList, error) {
 	default:
 		return nil, nil, errors.New("neither a master nor a media playlist")
 	}
+}
+
+// decodeList calls the library. Version 0.6.1 panics where a URI without EXTINF follows a segment's tag as the first of its list:
+// that is the list's fault here.
+func decodeList(b []byte) (list m3u8.Playlist, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			list, err = nil, errors.New("it is malformed: a segment's tags without the segment")
+		}
+	}()
+	// Not strict: the library then also takes lists with tags it finds fault with. What matters here is checked afterwards.
+	list, _, err = m3u8.DecodeWith(bytes.NewReader(b), false, []m3u8.CustomDecoder{rawTag{name: tagByteRange}, rawTag{name: tagMap}})
+	return list, err
 }
 
 func fromMaster(list *m3u8.MasterPlaylist) (*masterList, error) {

@@ -233,7 +233,7 @@ func TestLibtorrentDownloadsTheExportFromAWebSeed(t *testing.T) {
 		require.NoError(t, w.Close())
 
 		save := t.TempDir()
-		out := string(run(t, save, python, mustAbs(t, "testdata/libtorrent_download.py"), torrent, save, "60"))
+		out := string(run(t, save, python, mustAbs(t, "testdata/libtorrent_download.py"), torrent, save, "120"))
 		lines := strings.Fields(out)
 		require.Equal(t, []string{hex.EncodeToString(infohash[:]), "complete"}, lines)
 

@@ -180,6 +180,7 @@ func TestBadPlaylistsAreNamed(t *testing.T) {
 		"not a playlist":                {"a.m3u8": []byte("<html>")},
 		"it names no segment":           {"a.m3u8": []byte("#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXT-X-PLAYLIST-TYPE:VOD\n#EXT-X-MAP:URI=\"x\"\n")},
 		"EXTINF is not a duration":      {"a.m3u8": []byte("#EXTM3U\n#EXTINF:x,\na.ts\n"), "a.ts": nil},
+		"it is malformed":               {"a.m3u8": []byte("#EXTM3U\n#EXT-X-MAP:URI=\"x\"\n00")},
 		"EXT-X-DEFINE":                  {"a.m3u8": playlistOf("{$v}.ts")},
 		"byte range":                    {"a.m3u8": []byte("#EXTM3U\n#EXTINF:4,\n#EXT-X-BYTERANGE:x@1\na.ts\n"), "a.ts": nil},
 		"EXT-X-MAP":                     {"a.m3u8": []byte("#EXTM3U\n#EXT-X-MAP:FOO=1\n#EXTINF:4,\na.ts\n"), "a.ts": nil},
@@ -195,6 +196,14 @@ func TestBadPlaylistsAreNamed(t *testing.T) {
 		require.ErrorContains(t, err, want)
 		require.NotContains(t, err.Error(), "\n")
 	}
+}
+
+func TestPartsOfOtherFormatsAreLeftOut(t *testing.T) {
+	fragment := []byte("\x00\x00\x00\x08moof\x00\x00\x00\x09mdatx")
+	f := files{"list.m3u8": playlistOf("0.mp4"), "0.mp4": fragment, "dash/chunk-1.mp4": fragment}
+	require.Equal(t, []string{"0.mp4"}, paths(doPack(t, f.write(t, t.TempDir()))))
+	_, err := Pack(t.Context(), Options{Source: files{"chunk-1.mp4": fragment}.write(t, t.TempDir())})
+	require.ErrorContains(t, err, "chunk-1.mp4: no movie with samples")
 }
 
 func TestGapsAndEmptyFilesAreLeftOut(t *testing.T) {

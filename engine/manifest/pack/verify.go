@@ -54,6 +54,9 @@ func Verify(ctx context.Context, o Options) (title *manifest.Title, problems []P
 	if err != nil {
 		return title, nil, err
 	}
+	if err := indexed(ctx, manifest.ReaderAtSource(file), records); err != nil {
+		return title, nil, err
+	}
 	if err := src.hash(ctx, files, o.hashOptions(true)); err != nil {
 		return title, nil, err
 	}
@@ -83,6 +86,25 @@ func recorded(ctx context.Context, src source, title *manifest.Title) (records [
 		}
 	}
 	return records, files, nil
+}
+
+// indexed checks that the path index leads to every record. It opens the manifest anew: a Title that has read its pages
+// does not look there.
+func indexed(ctx context.Context, src manifest.Source, records []manifest.Record) error {
+	title, err := manifest.Open(ctx, src)
+	if err != nil {
+		return err
+	}
+	for _, r := range records {
+		_, ok, err := title.PageFor(ctx, r.Path)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return &manifest.FormatError{Where: "path index", What: "does not have " + r.Path}
+		}
+	}
+	return nil
 }
 
 func compare(ctx context.Context, title *manifest.Title, r manifest.Record, h *hashed) ([]Problem, error) {
