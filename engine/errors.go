@@ -50,7 +50,7 @@ func originError(err error) error {
 	}
 	var status *origin.StatusError
 	switch {
-	case errors.As(err, &status) && status.Code >= 400 && status.Code < 500:
+	case errors.As(err, &status) && status.Code >= 400 && status.Code < 500 && status.Code != http.StatusTooManyRequests:
 		return &OriginError{Status: status.Code, Err: err}
 	case errors.Is(err, origin.ErrChanged), errors.Is(err, swarm.ErrOriginMismatch), damaged(err):
 		return &OriginError{Status: http.StatusBadGateway, Err: err}

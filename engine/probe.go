@@ -196,7 +196,7 @@ func (e *Engine) openFolder(dir string, f *folder, creds *origin.Credentials) {
 	ctx, cancel := context.WithTimeout(e.ctx, probeTimeout)
 	defer cancel()
 	name := dir + manifest.FileName
-	source := &titleSource{client: e.origin, path: e.OriginPath(name), first: creds}
+	source := e.origin.Source(e.OriginPath(name), creds)
 	m, err := manifest.Open(ctx, source)
 	if err == nil && e.titleCount.Add(1) > titlesMax {
 		e.titleCount.Add(-1)
@@ -213,7 +213,6 @@ func (e *Engine) openFolder(dir string, f *folder, creds *origin.Credentials) {
 		viewers: make(map[string]*Viewer),
 	}
 	t.creds.Store(creds)
-	source.title.Store(t)
 	added := make(chan struct{})
 	if !e.post(func(now time.Time) { e.loop.addTitle(now, t); close(added) }) {
 		f.err = ErrClosed

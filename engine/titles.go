@@ -20,7 +20,7 @@ type Title struct {
 	id       manifest.TitleID
 	dir      string // "" or "a/b/"
 	manifest *manifest.Title
-	source   *titleSource
+	source   *origin.Source // title.shoal, read with the latest credentials
 
 	creds atomic.Pointer[origin.Credentials]
 
@@ -101,7 +101,10 @@ func (t *Title) Path() string { return t.dir }
 func (t *Title) Tracks() []manifest.Track { return t.manifest.Tracks() }
 
 // SetCredentials replaces what is sent to the origin for this title; nil sends nothing.
-func (t *Title) SetCredentials(creds *origin.Credentials) { t.creds.Store(creds) }
+func (t *Title) SetCredentials(creds *origin.Credentials) {
+	t.creds.Store(creds)
+	t.source.SetCredentials(creds)
+}
 
 // File returns the file at path (as given to OpenTitle), or ErrNotFound when
 // the title does not describe it. It waits for the page of the manifest that
@@ -209,22 +212,4 @@ func (t *Title) readPage(i int, p *page) {
 	}
 	t.mu.Unlock()
 	t.recoverPage(files)
-}
-
-// titleSource reads title.shoal with the title's latest credentials: the ones
-// of the first request may have run out by the time the last page is read.
-type titleSource struct {
-	client *origin.Client
-	path   string
-	title  atomic.Pointer[Title]
-	first  *origin.Credentials // until the title is open
-}
-
-// ReadAt implements manifest.Source.
-func (s *titleSource) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
-	creds := s.first
-	if t := s.title.Load(); t != nil {
-		creds = t.creds.Load()
-	}
-	return s.client.Source(s.path, creds).ReadAt(ctx, p, off)
 }

@@ -22,6 +22,9 @@ const (
 	// deltaEvery batches announcements of new pieces: ten pieces of a 6 Mbit/s
 	// track arrive in about a second, and a leech can wait a tenth of one.
 	deltaEvery = 100 * time.Millisecond
+	// dialEvery is how often the candidates are looked through when nothing has
+	// changed about them.
+	dialEvery = time.Second
 )
 
 // Core is the deciding part of a peer. See the package comment for its cycle.
@@ -58,6 +61,7 @@ type Core struct {
 	refresh time.Time
 	plan    time.Time
 	delta   time.Time
+	dial    time.Time
 
 	bytes     Bytes
 	firstPeer bool // EventFirstPeerBytes has been sent
@@ -116,7 +120,10 @@ func (c *Core) Advance(now time.Time) {
 		c.sendDeltas()
 		c.delta = now.Add(deltaEvery)
 	}
-	c.connect(now)
+	if !now.Before(c.dial) {
+		c.connect(now)
+		c.dial = now.Add(dialEvery)
+	}
 }
 
 // Next returns when Advance has something to do, if no input comes before.

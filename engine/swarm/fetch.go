@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"shoal/internal/wire"
-	"shoal/scheduler"
 )
 
 const (
@@ -73,21 +72,21 @@ func (c *Core) planFetches(now time.Time) {
 		return // asking for more would only make requests small
 	}
 	limit := window - est.InFlight
-	c.gaps = c.sched.Rescue(now, est, limit, c.gaps[:0])
-	urgent := len(c.gaps) > 0
 	if now.Before(c.cdnDown.until) {
-		// The CDN is failing: try it only for what nobody else has, and not yet.
-		return
+		return // seeds get what the CDN has failed to bring
 	}
+	slots := c.cfg.MaxFetches
 	if c.cdnDown.fails > 0 {
-		c.gaps = slices.DeleteFunc(c.gaps, func(g scheduler.Gap) bool { return c.sched.HeldElsewhere(now, g.Piece) })
+		// One request tells whether it is back; the seeds keep the rest.
+		limit, slots = min(limit, fetchFloor), 1
 	}
-	if urgent {
-		c.startFetches(now, ReasonRescue, c.cfg.MaxFetches)
+	c.gaps = c.sched.Rescue(now, est, limit, c.gaps[:0])
+	if len(c.gaps) > 0 {
+		c.startFetches(now, ReasonRescue, slots)
 		return
 	}
 	// One slot stays free for a rescue.
-	if slots := max(c.cfg.MaxFetches-1, 1); len(c.fetches) < slots {
+	if slots = max(slots-1, 1); len(c.fetches) < slots {
 		c.gaps = c.sched.FirstCopies(now, limit, c.gaps[:0])
 		c.startFetches(now, ReasonFirstCopy, slots)
 	}

@@ -105,7 +105,8 @@ func (c *Core) garbage(p *peer, k dropKind) {
 }
 
 // Candidates takes the tracker's proposals for a title.
-func (c *Core) Candidates(_ time.Time, ti Title, cs []Candidate) {
+func (c *Core) Candidates(now time.Time, ti Title, cs []Candidate) {
+	c.dial = now
 	for _, n := range cs {
 		i := slices.IndexFunc(c.known, func(o *contact) bool { return o.id == n.ID })
 		if i >= 0 {
@@ -164,6 +165,7 @@ func (c *Core) contact(id wire.PeerID) *contact {
 
 // DialFailed records that a candidate could not be reached.
 func (c *Core) DialFailed(now time.Time, id wire.PeerID) {
+	c.dial = now
 	if k := c.contact(id); k != nil {
 		k.dialing = false
 		k.retry = now.Add(min(redialFirst<<min(k.fails, 10), redialMost))
@@ -174,7 +176,8 @@ func (c *Core) DialFailed(now time.Time, id wire.PeerID) {
 // PathUp opens a slot for a peer whose session stands. It returns false when
 // the table is full or the peer is banned or already there: the caller closes
 // the session.
-func (c *Core) PathUp(_ time.Time, id wire.PeerID, rtt time.Duration) (Peer, bool) {
+func (c *Core) PathUp(now time.Time, id wire.PeerID, rtt time.Duration) (Peer, bool) {
+	c.dial = now
 	k := c.contact(id)
 	if k != nil {
 		k.dialing = false
@@ -205,6 +208,7 @@ func (c *Core) PathDown(now time.Time, slot Peer) {
 	if p == nil {
 		return
 	}
+	c.dial = now
 	c.sched.SeedDown(now, scheduler.Seed(slot))
 	delete(c.byID, p.id)
 	c.peers[slot] = nil

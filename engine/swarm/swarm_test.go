@@ -143,3 +143,23 @@ func TestSeekGoesToWhereverThePlayheadIs(t *testing.T) {
 	require.True(t, b.ended)
 	require.Less(t, b.startup, 500*time.Millisecond)
 }
+
+func TestOriginThatComesBackIsUsedAgain(t *testing.T) {
+	w := newWorld(t)
+	a := w.add("a")
+	a.play(0)
+	w.run(100 * time.Second)
+	a.upBytesPerSec = 20_000 // it has everything, and can carry a quarter of it
+	b := w.add("b")
+	b.play(0)
+	w.run(30 * time.Second)
+	w.cdnPaused = true
+	w.run(10 * time.Second)
+	require.Positive(t, b.core.cdnDown.fails)
+	w.cdnPaused = false
+	w.run(140 * time.Second)
+	t.Logf("stalls %d, %+v", b.stalls, b.bytes())
+	require.Zero(t, b.core.cdnDown.fails)
+	require.Zero(t, b.stalls, "its buffer outlasts the outage")
+	require.True(t, b.ended)
+}

@@ -159,7 +159,7 @@ func (n *node) get() {
 	n.core.Playhead(n.w.now, 1, n.playhead())
 	n.core.Want(n.w.now, Want{
 		ID: n.wantID, Viewer: 1, File: n.files[n.buffered], Length: n.w.segmentBytes,
-		Deadline: n.w.now.Add(10 * time.Second),
+		Deadline: n.w.now.Add(n.w.segmentDur / 2), // as the proxy grants
 	})
 	n.pump()
 }
@@ -250,12 +250,20 @@ func (n *node) pump() {
 		}
 	}
 	for {
-		s, ok := n.core.NextServe(n.w.now, func(p Peer) int { return 64 })
+		s, ok := n.core.NextServe(n.w.now, n.budget)
 		if !ok {
 			break
 		}
 		n.serve(s)
 	}
+}
+
+// budget is what congestion control would allow: the link holds 20 ms of bursts.
+func (n *node) budget(Peer) int {
+	if n.upFree.Sub(n.w.now) > 20*time.Millisecond {
+		return 0
+	}
+	return 16
 }
 
 func (n *node) act() bool {
@@ -387,6 +395,7 @@ func (n *node) serve(s Serve) {
 		n.upFree = w.now
 	}
 	n.upFree = n.upFree.Add(time.Duration(float64(bits.OnesCount64(s.Mask)*wire.ChunkBytes) / n.upBytesPerSec * float64(time.Second)))
+	w.after(n.upFree.Sub(w.now), n.tick)
 	w.after(n.upFree.Sub(w.now)+10*time.Millisecond, func() {
 		if n.dead || n.mute {
 			return

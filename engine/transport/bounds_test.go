@@ -106,14 +106,12 @@ func TestBothCiphersOpenWhatTheySeal(t *testing.T) {
 	material := randomBytes(keyBytes + saltBytes)
 	sealed := map[bool][]byte{}
 	for _, useAES := range []bool{true, false} {
-		send, err := newKeyHalf(material, useAES)
-		require.NoError(t, err)
-		receive, err := newKeyHalf(material, useAES)
-		require.NoError(t, err)
+		key := newSecret(material, useAES)
+		send, receive := key.half(), key.half()
 		header, body := []byte("header"), []byte("body")
 		sealed[useAES] = send.aead.Seal(nil, send.nonceFor(7), body, header)
 		require.Len(t, sealed[useAES], len(body)+wire.TagBytes)
-		_, err = receive.aead.Open(nil, receive.nonceFor(8), sealed[useAES], header)
+		_, err := receive.aead.Open(nil, receive.nonceFor(8), sealed[useAES], header)
 		require.Error(t, err, "another number")
 		_, err = receive.aead.Open(nil, receive.nonceFor(7), sealed[useAES], []byte("other"))
 		require.Error(t, err, "another header")
@@ -126,8 +124,7 @@ func TestBothCiphersOpenWhatTheySeal(t *testing.T) {
 
 func TestKeysDifferByDirectionAndAgreeBetweenSides(t *testing.T) {
 	dialer, acceptor := pair(t, Config{})
-	seal := func(k *keyHalf) []byte { return k.aead.Seal(nil, k.nonceFor(1), []byte("same"), nil) }
-	require.Equal(t, seal(&dialer.channel.send), seal(&acceptor.channel.receive))
-	require.Equal(t, seal(&dialer.channel.receive), seal(&acceptor.channel.send))
-	require.NotEqual(t, seal(&dialer.channel.send), seal(&dialer.channel.receive))
+	require.Equal(t, dialer.channel.sendKey, acceptor.channel.receiveKey)
+	require.Equal(t, dialer.channel.receiveKey, acceptor.channel.sendKey)
+	require.NotEqual(t, dialer.channel.sendKey.key, dialer.channel.receiveKey.key)
 }

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"shoal/cc"
-	"shoal/internal/wire"
 )
 
 const (
@@ -50,7 +49,7 @@ type ChannelStats struct {
 	PacketsIn, PacketsOut uint64
 	LostPackets           uint64
 	InFlightBytes         int
-	WindowBytes           int
+	WindowBytes           int // this and the rates: 0 at rest
 	PacingBytesPerSec     float64
 	DeliveryBytesPerSec   float64
 	RTT, MinRTT           time.Duration // 0: unmeasured
@@ -71,41 +70,36 @@ type Channel struct {
 	endpoint   *Endpoint
 	theirIndex uint32
 
-	send, receive keyHalf
-	next          uint64 // packet number to use next
-	keyLimit      uint64 // packets that the key may protect
-	skipAt        uint64 // the number to leave out next
-	lastSentAt    time.Time
-	forged        uint64
+	sendKey, receiveKey secret
 
-	recovery *cc.Recovery
-	acks     ackTracker
-	replay   replayFilter
-	outbox   outbox
-	offered  int // chunks that SendBudget allowed and that were not sent
+	next       uint64 // packet number to use next
+	keyLimit   uint64 // packets that the key may protect
+	skipAt     uint64 // the number to leave out next
+	lastSentAt time.Time
+	forged     uint64
+
+	acks   ackTracker
+	replay replayFilter
 
 	path      path
-	candidate candidatePath
+	candidate *candidatePath // nil: none
 
 	rateCap         uint64 // that we tell the other side
 	rateCapTold     uint64 // that the other side told us
 	packetsIn       uint64
 	bytesIn, outAll uint64 // bytes opened, bytes sealed
-	ack             wire.Ack
-	ranges          []cc.Range
-	scratch         [maxOwnBody]byte
+
+	gear *gear   // nil: at rest
+	kept cc.Rest // of the recovery, while at rest
 }
 
-// maxOwnBody is the largest body that the channel itself writes: an ACK.
-const maxOwnBody = 4 + 8 + 1 + 8 + 4 + (wire.MaxAckRanges-1)*8
-
-func newChannel(now time.Time, s *Session, theirIndex uint32, send, receive keyHalf) *Channel {
+func newChannel(now time.Time, s *Session, theirIndex uint32, send, receive secret) *Channel {
 	c := &Channel{
 		session: s, endpoint: s.endpoint, theirIndex: theirIndex,
-		send: send, receive: receive, keyLimit: maxSealedPackets,
+		sendKey: send, receiveKey: receive, keyLimit: maxSealedPackets,
 		lastSentAt: now, path: newPath(s.RemoteAddr()),
-		recovery: cc.NewRecovery(now, s.endpoint.cfg.NewController(now)),
 	}
+	c.start(cc.NewRecovery(now, s.endpoint.cfg.NewController(now)))
 	c.planSkip()
 	return c
 }
@@ -114,23 +108,33 @@ func newChannel(now time.Time, s *Session, theirIndex uint32, send, receive keyH
 func (c *Channel) Session() *Session { return c.session }
 
 // RTT is the smoothed round trip; 0 until it is measured.
-func (c *Channel) RTT() time.Duration { return c.recovery.RTT().Smoothed() }
+func (c *Channel) RTT() time.Duration { return c.rtt().Smoothed() }
 
 // RTTVar is the round trip's mean deviation; 0 until it is measured.
-func (c *Channel) RTTVar() time.Duration { return c.recovery.RTT().Var() }
+func (c *Channel) RTTVar() time.Duration { return c.rtt().Var() }
+
+func (c *Channel) rtt() *cc.RTT {
+	if c.gear == nil {
+		return c.kept.RTT()
+	}
+	return c.gear.recovery.RTT()
+}
 
 // Stats describes the channel now.
 func (c *Channel) Stats() ChannelStats {
-	return ChannelStats{
+	st := ChannelStats{
 		BytesIn: c.bytesIn, BytesOut: c.outAll,
 		PacketsIn: c.packetsIn, PacketsOut: c.next,
-		LostPackets:   c.recovery.Stats().LostPackets,
-		InFlightBytes: c.recovery.InFlightBytes(), WindowBytes: c.recovery.WindowBytes(),
-		PacingBytesPerSec:   c.recovery.PacingBytesPerSec(),
-		DeliveryBytesPerSec: c.recovery.DeliveryRate(),
-		RTT:                 c.RTT(), MinRTT: c.recovery.RTT().Min(),
+		LostPackets: c.kept.Stats().LostPackets,
+		RTT:         c.RTT(), MinRTT: c.rtt().Min(),
 		Path: c.path.addr,
 	}
+	if g := c.gear; g != nil {
+		st.LostPackets = g.recovery.Stats().LostPackets
+		st.InFlightBytes, st.WindowBytes = g.recovery.InFlightBytes(), g.recovery.WindowBytes()
+		st.PacingBytesPerSec, st.DeliveryBytesPerSec = g.recovery.PacingBytesPerSec(), g.recovery.DeliveryRate()
+	}
+	return st
 }
 
 // SetRateCap tells the other side, with every ACK from now on, how many bytes
@@ -142,7 +146,10 @@ func (c *Channel) Next() time.Time {
 	if c.session.dead.Load() {
 		return time.Time{}
 	}
-	next := earlier(c.recovery.Next(), c.acks.dueAt)
+	next := c.acks.dueAt
+	if c.gear != nil {
+		next = earlier(next, c.gear.recovery.Next())
+	}
 	if c.session.dialed {
 		next = earlier(next, c.lastSentAt.Add(idlePing))
 	}
@@ -159,7 +166,9 @@ func earlier(a, b time.Time) time.Time {
 // Advance lets time pass: it declares losses, probes, sends the ACK that is
 // due, keeps an idle path open, and flushes. Spurious calls are harmless.
 func (c *Channel) Advance(now time.Time) {
-	c.probe(now, c.recovery.Advance(now))
+	if c.gear != nil {
+		c.probe(now, c.gear.recovery.Advance(now))
+	}
 	if c.acks.due(now) {
 		c.sendAck(now)
 	}
@@ -167,21 +176,26 @@ func (c *Channel) Advance(now time.Time) {
 		c.ping(now)
 	}
 	c.Flush()
+	c.rest()
 }
 
 // Flush hands what is queued to the socket. It may wait for room in the
 // socket's buffer, which is a matter of microseconds.
 func (c *Channel) Flush() {
-	if c.offered > 0 && len(c.outbox.out) > 0 {
-		// Allowed more and had no more: rates measured now say little.
-		c.recovery.SetAppLimited()
-		c.offered = 0
-	}
-	if c.session.dead.Load() {
-		c.outbox.discard(&c.endpoint.pools)
+	g := c.gear
+	if g == nil {
 		return
 	}
-	c.outbox.flush(c.endpoint)
+	if g.offered > 0 && len(g.outbox.out) > 0 {
+		// Allowed more and had no more: rates measured now say little.
+		g.recovery.SetAppLimited()
+		g.offered = 0
+	}
+	if c.session.dead.Load() {
+		g.outbox.discard(&c.endpoint.pools)
+		return
+	}
+	g.outbox.flush(c.endpoint)
 }
 
 // probe sends what Recovery asks for: a PING is acknowledged at once.

@@ -75,8 +75,8 @@ func (c *Channel) open(now time.Time, pkt Packet, h wire.Header, dst []byte, cou
 		counters.replayed.Add(1)
 		return nil, ErrReplayed
 	}
-	clear := wire.HeaderSize(h.Kind)
-	body, err := c.receive.aead.Open(dst, c.receive.nonceFor(h.Number), pkt.Data[clear:], pkt.Data[:clear])
+	clear, key := wire.HeaderSize(h.Kind), &c.awake(now).receive
+	body, err := key.aead.Open(dst, key.nonceFor(h.Number), pkt.Data[clear:], pkt.Data[:clear])
 	if err != nil {
 		counters.forged.Add(1)
 		if c.forged++; c.forged >= maxForgedPackets {
@@ -98,23 +98,24 @@ func (c *Channel) open(now time.Time, pkt Packet, h wire.Header, dst []byte, cou
 }
 
 func (c *Channel) receivedAck(now time.Time, body []byte) {
-	if err := wire.ParseAck(body, &c.ack); err != nil {
+	g := c.awake(now)
+	if err := wire.ParseAck(body, &g.ack); err != nil {
 		c.endpoint.counters.garbage.Add(1)
 		return
 	}
-	c.ranges = c.ranges[:0]
-	for _, r := range c.ack.Ranges {
-		c.ranges = append(c.ranges, cc.Range(r))
+	g.ranges = g.ranges[:0]
+	for _, r := range g.ack.Ranges {
+		g.ranges = append(g.ranges, cc.Range(r))
 	}
-	result, err := c.recovery.Ack(now, c.ranges, c.ack.Delay)
+	result, err := g.recovery.Ack(now, g.ranges, g.ack.Delay)
 	if err != nil {
 		c.session.Close("protocol violation: " + err.Error())
 		return
 	}
 	c.acks.delayLimit = c.RTT()
-	if told := c.ack.RateCapBytesPerSec; told != c.rateCapTold {
+	if told := g.ack.RateCapBytesPerSec; told != c.rateCapTold {
 		c.rateCapTold = told
-		c.recovery.SetRateCap(now, told)
+		g.recovery.SetRateCap(now, told)
 	}
 	c.probe(now, result)
 }
@@ -129,19 +130,19 @@ func (c *Channel) receivedPing(now time.Time, from netip.AddrPort, body []byte) 
 		return
 	}
 	to := &c.path
-	switch from {
-	case c.path.addr:
-	case c.candidate.addr:
-		if c.candidate.sent+pingDatagramBytes > c.candidate.received {
+	switch p := c.candidate; {
+	case from == c.path.addr:
+	case p != nil && from == p.addr:
+		if p.sent+pingDatagramBytes > p.received {
 			return
 		}
-		c.candidate.sent += pingDatagramBytes
-		to = &c.candidate.path
+		p.sent += pingDatagramBytes
+		to = &p.path
 	default:
 		// A late packet from yet another place: it gets what it brought.
 		elsewhere := newPath(from)
 		to = &elsewhere
 	}
-	answer := wire.AppendPong(c.scratch[:0], wire.Pong(ping))
+	answer := wire.AppendPong(c.awake(now).scratch[:0], wire.Pong(ping))
 	c.seal(now, wire.Header{Kind: wire.KindPong}, answer, to, false)
 }

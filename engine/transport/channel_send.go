@@ -23,13 +23,14 @@ func (c *Channel) SendBudget(now time.Time) int {
 	if c.session.dead.Load() {
 		return 0
 	}
-	c.offered = c.recovery.Budget(now) / c.dataBytes()
-	return c.offered
+	g := c.awake(now)
+	g.offered = g.recovery.Budget(now) / c.dataBytes()
+	return g.offered
 }
 
 // NextSend is when SendBudget will be positive by time alone; zero: only an
 // ACK can open the window.
-func (c *Channel) NextSend(now time.Time) time.Time { return c.recovery.NextSend(now) }
+func (c *Channel) NextSend(now time.Time) time.Time { return c.awake(now).recovery.NextSend(now) }
 
 // SendData seals 1..1024 bytes of a chunk from where they are into the
 // outgoing slab. The caller has asked SendBudget before.
@@ -37,7 +38,7 @@ func (c *Channel) SendData(now time.Time, ch Chunk, payload []byte) {
 	if len(payload) == 0 || len(payload) > wire.ChunkBytes {
 		panic("BUG: chunk of no or too many bytes")
 	}
-	c.offered--
+	c.awake(now).offered--
 	h := wire.Header{Kind: wire.KindData, Handle: ch.Handle, Piece: ch.Piece, Chunk: ch.Chunk}
 	c.seal(now, h, payload, &c.path, true)
 }
@@ -61,9 +62,10 @@ func (c *Channel) seal(now time.Time, h wire.Header, body []byte, to *path, coun
 		c.session.Close("key used up: too many packets sent")
 		return
 	}
+	g := c.awake(now)
 	size := wire.HeaderSize(h.Kind) + len(body) + wire.TagBytes
-	if !c.outbox.fits(size) {
-		c.outbox.flush(c.endpoint)
+	if !g.outbox.fits(size) {
+		g.outbox.flush(c.endpoint)
 	}
 	if c.next == c.skipAt {
 		c.next++
@@ -71,31 +73,32 @@ func (c *Channel) seal(now time.Time, h wire.Header, body []byte, to *path, coun
 	}
 	h.Receiver, h.Number = c.theirIndex, c.next
 	c.next++
-	b := c.outbox.add(&c.endpoint.pools, to, size)
+	b := g.outbox.add(&c.endpoint.pools, to, size)
 	head := wire.AppendHeader(b[:0], h)
-	c.send.aead.Seal(head, c.send.nonceFor(h.Number), body, head)
+	g.send.aead.Seal(head, g.send.nonceFor(h.Number), body, head)
 	c.outAll += uint64(size)
 	c.lastSentAt = now
 	if !counted {
-		c.recovery.Sent(now, h.Number, 0)
+		g.recovery.Sent(now, h.Number, 0)
 		return
 	}
-	c.recovery.Sent(now, h.Number, size+c.ipBytes())
+	g.recovery.Sent(now, h.Number, size+c.ipBytes())
 }
 
 func (c *Channel) sendAck(now time.Time) {
-	c.acks.fill(now, &c.ack)
-	if len(c.ack.Ranges) == 0 {
+	g := c.awake(now)
+	c.acks.fill(now, &g.ack)
+	if len(g.ack.Ranges) == 0 {
 		return
 	}
-	c.ack.RateCapBytesPerSec = c.rateCap
-	body := wire.AppendAck(c.scratch[:0], &c.ack)
-	c.ack.Ranges = nil // the tracker's
+	g.ack.RateCapBytesPerSec = c.rateCap
+	body := wire.AppendAck(g.scratch[:0], &g.ack)
+	g.ack.Ranges = nil // the tracker's
 	c.seal(now, wire.Header{Kind: wire.KindAck}, body, &c.path, false)
 }
 
 // ping asks for an ACK and an answer on the present path.
 func (c *Channel) ping(now time.Time) {
-	body := wire.AppendPing(c.scratch[:0], wire.Ping{Token: rand.Uint64()})
+	body := wire.AppendPing(c.awake(now).scratch[:0], wire.Ping{Token: rand.Uint64()})
 	c.seal(now, wire.Header{Kind: wire.KindPing}, body, &c.path, true)
 }

@@ -20,6 +20,9 @@ import (
 // ErrClosed is returned once the endpoint has been closed.
 var ErrClosed = errors.New("transport: endpoint closed")
 
+// ErrParked is returned by the control stream of a parked session.
+var ErrParked = errors.New("transport: control connection parked")
+
 // An Endpoint is one UDP socket and everything that lives on it. Its methods
 // may be called from any goroutine.
 type Endpoint struct {

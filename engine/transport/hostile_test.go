@@ -2,6 +2,7 @@ package transport
 
 import (
 	"encoding/binary"
+	"slices"
 	"testing"
 	"time"
 
@@ -12,7 +13,8 @@ import (
 
 // state is what no bad packet may move.
 type state struct {
-	replay    replayFilter
+	next      uint64
+	replay    []uint64
 	acks      []wire.AckRange
 	packetsIn uint64
 	path      path
@@ -21,10 +23,14 @@ type state struct {
 }
 
 func (s *side) state() state {
-	return state{
-		s.channel.replay, append([]wire.AckRange(nil), s.channel.acks.ranges...), s.channel.packetsIn,
-		s.channel.path, s.channel.candidate, len(s.got),
+	st := state{
+		s.channel.replay.next, slices.Clone(s.channel.replay.words), slices.Clone(s.channel.acks.ranges), s.channel.packetsIn,
+		s.channel.path, candidatePath{}, len(s.got),
 	}
+	if s.channel.candidate != nil {
+		st.candidate = *s.channel.candidate
+	}
+	return st
 }
 
 func TestBadPacketsAreCountedAndMoveNothing(t *testing.T) {

@@ -17,9 +17,10 @@ import (
 const (
 	exporterLabel = "EXPORTER-shoal-sealed-datagrams"
 
-	keyBytes   = 32 // ChaCha20; AES-128 takes the first 16
-	saltBytes  = 4
-	nonceBytes = 12
+	keyBytes    = 32 // ChaCha20
+	aesKeyBytes = 16 // AES-128 takes the first ones
+	saltBytes   = 4
+	nonceBytes  = 12
 
 	// Packets that one AES-GCM key may protect: 2²⁸ for packets of at most
 	// 2¹¹ bytes, of which ours are (RFC 9001 §6.6 and appendix B.1). That is
@@ -38,6 +39,13 @@ var hasAES = cpu.X86.HasAES && cpu.X86.HasPCLMULQDQ && cpu.X86.HasSSE41 ||
 	runtime.GOOS == "darwin" && runtime.GOARCH == "arm64" || // every one has
 	cpu.S390X.HasAES && cpu.S390X.HasAESGCM
 
+// A secret is what the protection of one direction is made of.
+type secret struct {
+	key  [keyBytes]byte
+	salt [saltBytes]byte
+	aes  bool // or else ChaCha20-Poly1305
+}
+
 // keyHalf protects one direction.
 type keyHalf struct {
 	aead  cipher.AEAD
@@ -52,7 +60,7 @@ func (k *keyHalf) nonceFor(number uint64) []byte {
 // deriveKeys exports the keys of both directions from a control connection, as
 // DTLS-SRTP does (RFC 5705, RFC 8446 §7.5). The context binds what the peers
 // told each other before: the cipher and both receiver indices.
-func deriveKeys(state *tls.ConnectionState, dialed bool, own, theirs wire.ChannelHello) (send, receive keyHalf, err error) {
+func deriveKeys(state *tls.ConnectionState, dialed bool, own, theirs wire.ChannelHello) (send, receive secret, err error) {
 	dialer, acceptor := own, theirs
 	if !dialed {
 		dialer, acceptor = theirs, own
@@ -62,38 +70,41 @@ func deriveKeys(state *tls.ConnectionState, dialed bool, own, theirs wire.Channe
 	const half = keyBytes + saltBytes
 	material, err := state.ExportKeyingMaterial(exporterLabel, context, 2*half)
 	if err != nil {
-		return keyHalf{}, keyHalf{}, fmt.Errorf("export keys: %w", err)
+		return secret{}, secret{}, fmt.Errorf("export keys: %w", err)
 	}
 	useAES := own.AES && theirs.AES
-	if send, err = newKeyHalf(material[:half], useAES); err != nil {
-		return keyHalf{}, keyHalf{}, err
-	}
-	if receive, err = newKeyHalf(material[half:], useAES); err != nil {
-		return keyHalf{}, keyHalf{}, err
-	}
+	send, receive = newSecret(material[:half], useAES), newSecret(material[half:], useAES)
 	if !dialed {
 		send, receive = receive, send
 	}
 	return send, receive, nil
 }
 
-func newKeyHalf(material []byte, useAES bool) (keyHalf, error) {
-	var k keyHalf
-	copy(k.nonce[:], material[keyBytes:])
-	if !useAES {
-		aead, err := chacha20poly1305.New(material[:keyBytes])
-		if err != nil {
-			return keyHalf{}, fmt.Errorf("make cipher: %w", err)
-		}
-		k.aead = aead
-		return k, nil
-	}
-	block, err := aes.NewCipher(material[:16])
+func newSecret(material []byte, useAES bool) secret {
+	s := secret{aes: useAES}
+	copy(s.salt[:], material[copy(s.key[:], material):])
+	return s
+}
+
+// half makes the cipher, which takes some hundred bytes and less than a
+// microsecond: a channel at rest has none.
+func (s *secret) half() keyHalf {
+	aead, err := s.cipher()
 	if err != nil {
-		return keyHalf{}, fmt.Errorf("make cipher: %w", err)
+		panic("BUG: key of a wrong length: " + err.Error())
 	}
-	if k.aead, err = cipher.NewGCM(block); err != nil {
-		return keyHalf{}, fmt.Errorf("make cipher: %w", err)
+	k := keyHalf{aead: aead}
+	copy(k.nonce[:], s.salt[:])
+	return k
+}
+
+func (s *secret) cipher() (cipher.AEAD, error) {
+	if !s.aes {
+		return chacha20poly1305.New(s.key[:])
 	}
-	return k, nil
+	block, err := aes.NewCipher(s.key[:aesKeyBytes])
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
 }

@@ -33,10 +33,10 @@ type candidatePath struct {
 // seenElsewhere is called for the newest authentic packet when it did not come
 // by the present path.
 func (c *Channel) seenElsewhere(now time.Time, from netip.AddrPort, bytes int) {
-	p := &c.candidate
-	if p.addr != from {
-		*p = candidatePath{path: newPath(from), interval: max(minPingInterval, c.RTT())}
+	if c.candidate == nil || c.candidate.addr != from {
+		c.candidate = &candidatePath{path: newPath(from), interval: max(minPingInterval, c.RTT())}
 	}
+	p := c.candidate
 	p.received += bytes
 	if p.sent+pingDatagramBytes > p.received || now.Before(p.nextPing) {
 		return
@@ -48,7 +48,7 @@ func (c *Channel) seenElsewhere(now time.Time, from netip.AddrPort, bytes int) {
 	p.nextPing = now.Add(p.interval)
 	p.interval = min(2*p.interval, maxPingInterval)
 	p.sent += pingDatagramBytes
-	body := wire.AppendPing(c.scratch[:0], wire.Ping{Token: p.token})
+	body := wire.AppendPing(c.awake(now).scratch[:0], wire.Ping{Token: p.token})
 	// Not counted: the loss of a probe says nothing about the present path.
 	c.seal(now, wire.Header{Kind: wire.KindPing}, body, &p.path, false)
 }
@@ -61,17 +61,17 @@ func (c *Channel) receivedPong(now time.Time, body []byte) {
 		c.endpoint.counters.garbage.Add(1)
 		return
 	}
-	p := &c.candidate
-	if !p.pinged || pong.Token != p.token {
+	p := c.candidate
+	if p == nil || !p.pinged || pong.Token != p.token {
 		return // of an idle path, or of a candidate that another has replaced
 	}
 	from := c.path.addr
 	c.path = p.path
-	*p = candidatePath{}
+	c.candidate = nil
 	c.endpoint.movePath(c.session, c.path.addr)
 	if from.Addr() != c.path.addr.Addr() {
 		// Another network, so another capacity. A change of port alone is a NAT
 		// that forgot, on the same path (RFC 9000 §9.4).
-		c.recovery.PathChanged(now, c.endpoint.cfg.NewController(now))
+		c.awake(now).recovery.PathChanged(now, c.endpoint.cfg.NewController(now))
 	}
 }

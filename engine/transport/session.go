@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,8 +47,6 @@ func (e *CloseError) Error() string {
 type Session struct {
 	// constant once handed out
 	endpoint *Endpoint
-	conn     *quic.Conn
-	stream   *quic.Stream
 	dialed   bool
 	id       wire.PeerID
 	public   ed25519.PublicKey // nil: the other side's key is of another kind
@@ -56,13 +55,19 @@ type Session struct {
 	ownIndex uint32
 	channel  *Channel
 
-	addr   *virtualAddr
-	ready  atomic.Bool // channel is set
-	parked atomic.Bool
-	dead   atomic.Bool // the channel sends nothing any more
-	done   chan struct{}
-	once   sync.Once
-	err    error // set before done is closed
+	addr    *virtualAddr
+	ready   atomic.Bool             // channel is set
+	control atomic.Pointer[control] // nil: parked
+	dead    atomic.Bool             // the channel sends nothing any more
+	done    chan struct{}
+	once    sync.Once
+	err     error // set before done is closed
+}
+
+// control is the QUIC connection of a session and its one stream.
+type control struct {
+	conn   *quic.Conn
+	stream *quic.Stream
 }
 
 // ID names the other side; see [FingerprintOf] where its key is not Ed25519.
@@ -80,7 +85,13 @@ func (s *Session) Dialed() bool { return s.dialed }
 // Stream is the control stream. Reads and writes may run side by side, but not
 // two of either. A write blocks while the other side does not read; the value
 // also has SetReadDeadline and SetWriteDeadline. Closing it ends our direction.
-func (s *Session) Stream() io.ReadWriteCloser { return s.stream }
+// A parked session has none: what is returned then fails with [ErrParked].
+func (s *Session) Stream() io.ReadWriteCloser {
+	if c := s.control.Load(); c != nil {
+		return c.stream
+	}
+	return noStream{}
+}
 
 // Channel is the data plane.
 func (s *Session) Channel() *Channel { return s.channel }
@@ -105,22 +116,41 @@ func (s *Session) Err() error {
 func (s *Session) Close(reason string) {
 	reason = reason[:min(len(reason), maxReasonBytes)]
 	s.finish(&CloseError{Reason: reason})
-	if !s.parked.Load() {
-		_ = s.conn.CloseWithError(codeClosed, reason) // an error means that it has ended already
+	if c := s.control.Load(); c != nil {
+		_ = c.conn.CloseWithError(codeClosed, reason) // an error means that it has ended already
 	}
 }
 
 // ParkControl closes the control connection on both sides and keeps keys and
 // channels. Nothing notices a parked peer's death but silence.
 func (s *Session) ParkControl() {
-	if s.parked.CompareAndSwap(false, true) {
-		_ = s.conn.CloseWithError(codeParked, "parked")
+	if c := s.park(); c != nil {
+		_ = c.conn.CloseWithError(codeParked, "parked")
 	}
 }
 
 // Parked tells whether the control connection has been closed by ParkControl,
 // here or on the other side.
-func (s *Session) Parked() bool { return s.parked.Load() }
+func (s *Session) Parked() bool { return s.control.Load() == nil }
+
+// park lets go of the control connection and returns it; nil if that has
+// happened before.
+func (s *Session) park() *control {
+	c := s.control.Swap(nil)
+	if c != nil {
+		s.endpoint.unlabel(s)
+	}
+	return c
+}
+
+// noStream stands for the control stream of a parked session.
+type noStream struct{}
+
+func (noStream) Read([]byte) (int, error)         { return 0, ErrParked }
+func (noStream) Write([]byte) (int, error)        { return 0, ErrParked }
+func (noStream) Close() error                     { return nil }
+func (noStream) SetReadDeadline(time.Time) error  { return nil }
+func (noStream) SetWriteDeadline(time.Time) error { return nil }
 
 // finish ends the session on this side, once.
 func (s *Session) finish(err error) {
@@ -133,12 +163,11 @@ func (s *Session) finish(err error) {
 }
 
 // controlEnded is called when the control connection has ended.
-func (s *Session) controlEnded() {
-	cause := context.Cause(s.conn.Context())
+func (s *Session) controlEnded(cause error) {
 	var app *quic.ApplicationError
 	if errors.As(cause, &app) {
 		if app.ErrorCode == codeParked {
-			s.parked.Store(true)
+			s.park()
 			return
 		}
 		s.finish(&CloseError{Reason: app.ErrorMessage, Remote: app.Remote})
@@ -153,7 +182,7 @@ func (s *Session) controlEnded() {
 func (e *Endpoint) establish(ctx context.Context, conn *quic.Conn, dialed bool) (*Session, error) {
 	s, err := e.newSession(conn, dialed)
 	if err == nil {
-		if err = s.shakeHands(ctx); err == nil && !s.watch() {
+		if err = s.shakeHands(ctx, conn); err == nil && !s.watch(conn) {
 			err = ErrClosed
 		}
 		if err != nil {
@@ -179,10 +208,12 @@ func (e *Endpoint) newSession(conn *quic.Conn, dialed bool) (*Session, error) {
 	leaf := state.PeerCertificates[0]
 	public, _ := leaf.PublicKey.(ed25519.PublicKey)
 	s := &Session{
-		endpoint: e, conn: conn, dialed: dialed, id: FingerprintOf(leaf), public: public,
-		alpn: state.NegotiatedProtocol, inbox: e.inboxOf(state.NegotiatedProtocol),
+		endpoint: e, dialed: dialed, id: FingerprintOf(leaf),
+		public: slices.Clone(public), // of its own: the key is a part of the certificate's memory
+		alpn:   state.NegotiatedProtocol, inbox: e.inboxOf(state.NegotiatedProtocol),
 		addr: addr, done: make(chan struct{}),
 	}
+	s.control.Store(&control{conn: conn})
 	return s, e.register(s)
 }
 
@@ -221,6 +252,15 @@ func (e *Endpoint) forget(s *Session) {
 	}
 }
 
+// unlabel takes a session's address from QUIC, which needs it no more.
+func (e *Endpoint) unlabel(s *Session) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if path := *s.addr.path.Load(); e.byPath[path] == s.addr {
+		delete(e.byPath, path)
+	}
+}
+
 // movePath puts a session's virtual address on another path.
 func (e *Endpoint) movePath(s *Session, to netip.AddrPort) {
 	e.mu.Lock()
@@ -232,29 +272,33 @@ func (e *Endpoint) movePath(s *Session, to netip.AddrPort) {
 		delete(e.byPath, from)
 	}
 	s.addr.path.Store(&to)
-	e.byPath[to] = s.addr
+	if !s.Parked() {
+		e.byPath[to] = s.addr
+	}
 	e.counters.pathsMoved.Add(1)
 }
 
 // shakeHands exchanges channel hellos on the control stream. The acceptor is
 // ready before it answers, for the dialer may send as soon as it has the answer.
-func (s *Session) shakeHands(ctx context.Context) (err error) {
+func (s *Session) shakeHands(ctx context.Context, conn *quic.Conn) (err error) {
+	c := &control{conn: conn}
 	if s.dialed {
-		s.stream, err = s.conn.OpenStreamSync(ctx)
+		c.stream, err = conn.OpenStreamSync(ctx)
 	} else {
-		s.stream, err = s.conn.AcceptStream(ctx)
+		c.stream, err = conn.AcceptStream(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("open control stream: %w", err)
 	}
+	s.control.Store(c)
 	// A context ends a wait, a deadline a read or a write.
-	stop := context.AfterFunc(ctx, func() { _ = s.stream.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = c.stream.SetDeadline(time.Unix(1, 0)) })
 	own := wire.ChannelHello{Receiver: s.ownIndex, AES: hasAES}
 	if s.dialed {
-		err = errors.Join(s.sayHello(own), s.hearHello(own))
+		err = errors.Join(c.sayHello(own), s.hearHello(c, own))
 	} else {
-		if err = s.hearHello(own); err == nil {
-			err = s.sayHello(own)
+		if err = s.hearHello(c, own); err == nil {
+			err = c.sayHello(own)
 		}
 	}
 	if !stop() && err == nil {
@@ -263,23 +307,23 @@ func (s *Session) shakeHands(ctx context.Context) (err error) {
 	return err
 }
 
-func (s *Session) sayHello(own wire.ChannelHello) error {
-	if _, err := s.stream.Write(wire.AppendChannelHello(nil, own)); err != nil {
+func (c *control) sayHello(own wire.ChannelHello) error {
+	if _, err := c.stream.Write(wire.AppendChannelHello(nil, own)); err != nil {
 		return fmt.Errorf("send channel hello: %w", err)
 	}
 	return nil
 }
 
-func (s *Session) hearHello(own wire.ChannelHello) error {
+func (s *Session) hearHello(c *control, own wire.ChannelHello) error {
 	var b [wire.ChannelHelloBytes]byte
-	if _, err := io.ReadFull(s.stream, b[:]); err != nil {
+	if _, err := io.ReadFull(c.stream, b[:]); err != nil {
 		return fmt.Errorf("receive channel hello: %w", err)
 	}
 	theirs, err := wire.ParseChannelHello(b[:])
 	if err != nil {
 		return err
 	}
-	state := s.conn.ConnectionState().TLS
+	state := c.conn.ConnectionState().TLS
 	send, receive, err := deriveKeys(&state, s.dialed, own, theirs)
 	if err != nil {
 		return err
@@ -290,13 +334,13 @@ func (s *Session) hearHello(own wire.ChannelHello) error {
 }
 
 // watch follows the control connection's end; false when the endpoint is closed.
-func (s *Session) watch() bool {
+func (s *Session) watch(conn *quic.Conn) bool {
 	if !s.endpoint.begin() {
 		return false
 	}
-	context.AfterFunc(s.conn.Context(), func() {
+	context.AfterFunc(conn.Context(), func() {
 		defer s.endpoint.wg.Done()
-		s.controlEnded()
+		s.controlEnded(context.Cause(conn.Context()))
 	})
 	return true
 }
