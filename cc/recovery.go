@@ -91,6 +91,38 @@ func NewRecovery(now time.Time, c Controller) *Recovery {
 	return r
 }
 
+// A Rest is what is worth keeping of a Recovery while its channel is silent:
+// a fraction of its memory. The window is not part of it, for after a pause it
+// would have to start anew anyway (RFC 5681 §4.1).
+type Rest struct {
+	next  uint64
+	rtt   RTT
+	stats Stats
+	begun time.Time // the moment that rtt counts from
+}
+
+// RTT is the estimate of the path's round trip.
+func (s *Rest) RTT() *RTT { return &s.rtt }
+
+// Stats returns the counters.
+func (s *Rest) Stats() Stats { return s.stats }
+
+// Rest returns what [Resume] needs; the Recovery is not to be used any more.
+// False while packets are in flight, of which an ACK or a loss must tell.
+func (r *Recovery) Rest() (Rest, bool) {
+	return Rest{next: r.sent.next, rtt: r.rtt, stats: r.stats, begun: r.epoch}, r.inFlight == 0
+}
+
+// Resume returns a Recovery for a channel that was at rest until now. ACKs for
+// packets sent before tell nothing any more.
+func Resume(now time.Time, c Controller, s Rest) *Recovery {
+	r := NewRecovery(s.begun, c)
+	r.rtt, r.stats = s.rtt, s.stats
+	r.sent.head, r.sent.next = s.next, s.next
+	r.pacer = NewPacer(r.clock(now), c.PacingBytesPerSec())
+	return r
+}
+
 // Sent reports the packet with that number and size in bytes of IP.
 //
 // Every number that is used on the channel must be reported, in ascending

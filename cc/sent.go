@@ -1,8 +1,9 @@
 package cc
 
 const (
-	// minTrackedPackets is the ring's first size: an initial window with room.
-	minTrackedPackets = 64
+	// minTrackedPackets is the ring's first size: a question and its answer,
+	// which is all that a channel without data ever has in flight.
+	minTrackedPackets = 8
 
 	// maxTrackedPackets bounds the ring: 32,768 packets of 40 bytes each are
 	// 1.3 MB for a channel at its very fastest (see MaxWindowBytes), and a
@@ -13,9 +14,9 @@ const (
 	// at once, each of which takes a place in the ring.
 	maxSkippedPackets = 64
 
-	// maxLatePackets bounds the memory of packets declared lost. A burst of
-	// losses larger than four maximal bursts of the pacer is not judged
-	// spurious as a whole anyway.
+	// maxLatePackets bounds the memory of packets declared lost: 6 KiB, which
+	// a channel without losses never allocates. A burst of losses larger than
+	// four maximal bursts of the pacer is not judged spurious as a whole anyway.
 	maxLatePackets = 256
 )
 
@@ -97,13 +98,16 @@ type latePacket struct {
 
 // lateList remembers the last packets declared lost, by ascending number.
 type lateList struct {
-	packets     [maxLatePackets]latePacket
+	packets     []latePacket // nil before the first
 	first, size int
 }
 
 func (l *lateList) nth(i int) *latePacket { return &l.packets[(l.first+i)%maxLatePackets] }
 
 func (l *lateList) add(p latePacket) {
+	if l.packets == nil {
+		l.packets = make([]latePacket, maxLatePackets)
+	}
 	if l.size == maxLatePackets {
 		l.first = (l.first + 1) % maxLatePackets
 		l.size--

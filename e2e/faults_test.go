@@ -27,7 +27,7 @@ const (
 
 	// enough is how far a viewer plays in a test of a fault: beyond
 	// all that could have been there before it.
-	enough = 26 * time.Second
+	enough = 22 * time.Second
 )
 
 // viewing is a player model that plays a title through a peer in real time and

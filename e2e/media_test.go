@@ -39,8 +39,10 @@ type library struct {
 	broadcast *title
 }
 
-var buildLibrary sync.Once
-var builtLibrary *library
+var (
+	buildLibrary sync.Once
+	builtLibrary *library // nil: making it failed
+)
 
 // titles makes the titles once per run. They are never changed.
 func titles(t *testing.T) *library {

@@ -57,6 +57,7 @@ func TestRealPlayersPlayThroughAPeer(t *testing.T) {
 			require.Contains(t, string(log), "EOF code: 1", name) // at --length, not at the first obstacle
 		}
 	})
+	// All three titles, of which two were opened when the peers had met already.
 	s := viewer.status()
 	require.Greater(t, s.Saving, 0.8, "the viewer plays from the seed: %+v", s.Bytes)
 	require.Zero(t, s.Bytes.HashFailed)

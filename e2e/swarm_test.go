@@ -88,7 +88,12 @@ func readyPeer(p *process) *peer {
 // startTracker returns the tracker and its URL.
 func startTracker(t *testing.T) (*process, string) {
 	t.Helper()
-	p := start(t, "tracker", shoal, "tracker", "--listen", "127.0.0.1:0", "--http", "", "--state", t.TempDir())
+	return startTrackerAt(t, "127.0.0.1:0", t.TempDir())
+}
+
+func startTrackerAt(t *testing.T, address, state string) (*process, string) {
+	t.Helper()
+	p := start(t, "tracker", shoal, "tracker", "--listen", address, "--http", "", "--state", state)
 	url := p.firstLine()
 	require.Regexp(t, `^quic://127\.0\.0\.1:\d+#\w+$`, url)
 	return p, url

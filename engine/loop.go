@@ -60,9 +60,9 @@ type loop struct {
 	lastAssembly *assembly
 	residents    *residents
 	suspects     []suspect
-	putting      int            // pieces on their way to the store
-	settling     []settledPiece // verified, waiting for room on that way
-	arrivals     []arrival      // of the batch at hand
+	putting      int        // pieces on their way to the store
+	heldBack     []question // of readers, while the store is behind
+	arrivals     []arrival  // of the batch at hand
 	waiting      map[swarm.Piece][]*Reader
 	readers      map[swarm.WantID]*Reader
 	lastWant     swarm.WantID
@@ -222,8 +222,10 @@ func (l *loop) act(now time.Time) bool {
 	for _, ev := range o.Events {
 		l.coreEvent(now, ev)
 	}
-	l.sendRequests(now, o.Requests)
+	// A chunk may be taken back and asked anew at once: the seed must hear it in
+	// this order.
 	l.sendCancels(now, o.Cancels)
+	l.sendRequests(now, o.Requests)
 	for _, b := range o.Busies {
 		l.sendBusy(now, b)
 	}

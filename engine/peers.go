@@ -225,10 +225,20 @@ func (l *loop) joinedBy(now time.Time, p *peer, title manifest.TitleID) {
 	}
 }
 
+// rtt is the path's round trip: as the channel measures it, and until then as the
+// handshake did. Without a measure the core would take every peer for one that
+// is farther away than the CDN.
+func (p *peer) rtt() time.Duration {
+	if d := p.channel.RTT(); d > 0 {
+		return d
+	}
+	return p.session.RTT()
+}
+
 // admit gives a peer its slot in the core: its first ticket was good.
 func (l *loop) admit(now time.Time, p *peer) bool {
 	delete(l.connecting, p.id)
-	handle, ok := l.core.PathUp(now, p.id, p.channel.RTT())
+	handle, ok := l.core.PathUp(now, p.id, p.rtt())
 	if !ok {
 		l.drop(now, p, "no room")
 		return false
@@ -296,7 +306,7 @@ func (l *loop) upkeepPeers(now time.Time) {
 			loss = min(1, float64(st.LostPackets-p.lost)/float64(out))
 		}
 		p.packets, p.lost = st.PacketsOut, st.LostPackets
-		l.core.PathStats(now, p.handle, p.channel.RTT(), loss)
+		l.core.PathStats(now, p.handle, p.rtt(), loss)
 	}
 }
 

@@ -264,9 +264,19 @@ func (l *loop) want(now time.Time, r *Reader, from int64) {
 	})
 }
 
+// question is a Reader's question for a piece.
+type question struct {
+	reader *Reader
+	piece  uint32
+}
+
 // deliver answers a Reader's question now or when the piece is verified.
 func (l *loop) deliver(now time.Time, r *Reader, piece uint32) {
 	if r.gone {
+		return
+	}
+	if l.putting >= puttingMax {
+		l.heldBack = append(l.heldBack, question{r, piece})
 		return
 	}
 	from := int64(piece) * wire.PieceBytes

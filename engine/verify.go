@@ -15,9 +15,8 @@ const (
 	suspectsMax = 16
 
 	// puttingMax bounds verified pieces that the store has not written yet:
-	// 16 MiB, a second of a slow disk. Beyond it the core hears of verified
-	// pieces only as the disk catches up, and so asks for no more of them;
-	// readers do not wait for it.
+	// 16 MiB, a second of a slow disk. Beyond it readers wait for the disk, and
+	// as what is downloaded never runs far ahead of them, so does everything.
 	puttingMax = 256
 )
 
@@ -25,7 +24,8 @@ const (
 // core's active pieces, for each is queued once.
 type hashJob struct{ a *assembly }
 
-// putJob is a verified piece for the store's writer; at most puttingMax exist.
+// putJob is a verified piece for the store's writer. At most puttingMax exist,
+// and what the core downloads ahead of the readers.
 type putJob struct {
 	piece   swarm.Piece
 	content *content
@@ -38,12 +38,6 @@ type suspect struct {
 	piece swarm.Piece
 	buf   *buffer
 	size  int
-}
-
-// settledPiece is verified and waits for room on the way to the store.
-type settledPiece struct {
-	piece   swarm.Piece
-	content *content
 }
 
 // verify sends a complete piece to a hash worker, and asks for the manifest's
@@ -106,23 +100,10 @@ func (l *loop) accept(now time.Time, a *assembly) {
 	}
 	l.residents.add(now, a.piece, a.buf, a.size, true)
 	l.wake(a.piece, a.buf)
-	if l.putting >= puttingMax {
-		l.settling = append(l.settling, settledPiece{a.piece, a.content})
-		return
-	}
-	l.settle(now, a.piece, a.content)
-}
-
-// settle tells the core of a verified piece and sends it to the store.
-func (l *loop) settle(now time.Time, pc swarm.Piece, c *content) {
-	e := l.residents.get(now, pc)
-	if e == nil {
-		panic("BUG: a piece that is not stored yet is not resident")
-	}
-	l.core.Verified(now, pc, true)
-	l.compare(now, pc, e)
+	l.core.Verified(now, a.piece, true)
+	l.compare(now, a.piece, a.buf)
 	l.putting++
-	l.e.putJobs.push(putJob{piece: pc, content: c, buf: e.buf.retain(), size: e.size})
+	l.e.putJobs.push(putJob{piece: a.piece, content: a.content, buf: a.buf.retain(), size: a.size})
 }
 
 // reject keeps a bad copy for comparison and tells the core, which keeps as
@@ -139,14 +120,14 @@ func (l *loop) reject(now time.Time, a *assembly) {
 }
 
 // compare tells the core which chunks of bad copies differ from the good one.
-func (l *loop) compare(now time.Time, pc swarm.Piece, good *resident) {
+func (l *loop) compare(now time.Time, pc swarm.Piece, good *buffer) {
 	kept := l.suspects[:0]
 	for _, s := range l.suspects {
 		if s.piece != pc {
 			kept = append(kept, s)
 			continue
 		}
-		l.core.Compared(now, pc, differing(s.buf.data[:s.size], good.buf.data[:good.size]))
+		l.core.Compared(now, pc, differing(s.buf.data[:s.size], good.data[:s.size]))
 		s.buf.release()
 	}
 	l.suspects = kept
@@ -196,10 +177,12 @@ func (l *loop) put(now time.Time, job putJob, evicted []evictedPiece, err error)
 		l.markHeld(job.content, job.piece.Index, l.e.stamp(now))
 		l.stored(now, job.piece)
 	}
-	if len(l.settling) > 0 {
-		next := l.settling[0]
-		l.settling = append(l.settling[:0], l.settling[1:]...)
-		l.settle(now, next.piece, next.content)
+	if l.putting < puttingMax {
+		held := l.heldBack
+		l.heldBack = nil
+		for _, q := range held {
+			l.deliver(now, q.reader, q.piece)
+		}
 	}
 }
 

@@ -87,9 +87,10 @@ func checkBooks(rt *rapid.T, s *Scheduler) {
 		}
 	}
 	for id := range s.seeds {
-		require.Equal(rt, outstanding[id], s.seeds[id].outstanding, "seed %d", id)
-		require.Equal(rt, holds[id], s.seeds[id].holds, "seed %d", id)
-		require.GreaterOrEqual(rt, s.seeds[id].success, 0.0)
-		require.LessOrEqual(rt, s.seeds[id].success, 1.0)
+		d := &s.seeds[id]
+		if d.outstanding != outstanding[id] || d.holds != holds[id] || d.success < 0 || d.success > 1 {
+			rt.Fatalf("seed %d: outstanding %d (asks %d), holds %d (tasks %d), success %v",
+				id, d.outstanding, outstanding[id], d.holds, holds[id], d.success)
+		}
 	}
 }

@@ -180,6 +180,24 @@ func TestGapInADeliveryIsAskedForAgainAtOnce(t *testing.T) {
 	require.Equal(t, lost, asks[1][0].Mask, "the chunks behind the gap are still on their way")
 }
 
+func TestPieceOvertakenByALaterOneIsAskedForAgainSoon(t *testing.T) {
+	sc := newScenario(t)
+	sc.seedUp(1)
+	sc.proven(1, 10e6)
+	sc.need(1, 10*time.Second, 1)
+	sc.need(2, 11*time.Second, 1)
+	require.Len(t, sc.asks()[1], 2)
+	sc.advance(10 * time.Millisecond)
+	sc.s.Arrived(sc.now, 1, piece(2), quarter) // piece 1 was to come first
+	require.Empty(t, sc.s.Expire(sc.now))
+	require.Empty(t, sc.revoked(), "it may be reordered")
+	sc.advance(30 * time.Millisecond) // a quarter of the round trip and 25 ms
+	require.False(t, sc.s.NextExpiry().After(sc.now))
+	require.Empty(t, sc.s.Expire(sc.now), "the seed is not to blame")
+	require.Equal(t, whole, sc.revoked()[1], "what is left of piece 2 is still on its way")
+	require.Equal(t, piece(1), sc.asks()[1][0].Piece)
+}
+
 func TestReorderedChunksAreNotTakenForLost(t *testing.T) {
 	sc := newScenario(t)
 	sc.seedUp(1)

@@ -91,6 +91,11 @@ func (d *seed) stallAfter() time.Duration {
 	return min(3*d.roundTrip()+400*time.Millisecond, 2*time.Second)
 }
 
+// overtakenAfter is how long a chunk may lag behind one that was to be sent
+// later: reordering on the path (RFC 9002 §6.1.2 allows an eighth of a round
+// trip) and a read from the seed's disk.
+func (d *seed) overtakenAfter() time.Duration { return d.roundTrip()/4 + 25*time.Millisecond }
+
 func (d *seed) frozen(at time.Duration) bool { return at < d.thaw }
 
 // freeze stops requests for a growing interval.

@@ -130,11 +130,15 @@ func (s *Scheduler) delivered(at time.Duration, d *seed, id Seed, t *task, mask 
 	d.lastHeard = at
 	d.freezes = 0
 	d.meter.add(at, chunkBytes(mask))
+	begun := time.Duration(-1) // when the ask was made of which these are the first chunks
 	for i := range t.asks {
 		a := &t.asks[i]
 		got := a.mask & mask
 		if a.seed != id || got == 0 {
 			continue
+		}
+		if a.mask == a.all {
+			begun = a.at
 		}
 		a.mask &^= got
 		d.outstandingDone(at, got)
@@ -147,6 +151,27 @@ func (s *Scheduler) delivered(at time.Duration, d *seed, id Seed, t *task, mask 
 		}
 	}
 	t.dropEmptyAsks()
+	if begun >= 0 {
+		s.overtaken(at+d.overtakenAfter(), id, t, begun)
+	}
+}
+
+// overtaken shortens the patience with what a seed must have sent before it
+// began an ask made at asked: seeds serve in the order of deadlines, so what is
+// due before t, was asked no later and is still missing was lost on the way, or
+// waits for a slow disk. Without this a burst lost at the end of an ask holds
+// its room in the seed's budget until the patience with it is over.
+func (s *Scheduler) overtaken(due time.Duration, id Seed, t *task, asked time.Duration) {
+	for _, o := range s.active.items {
+		if o.state != stateActive || byDeadline(o, t) >= 0 {
+			continue
+		}
+		for i := range o.asks {
+			if a := &o.asks[i]; a.seed == id && a.at <= asked {
+				a.due = min(a.due, due)
+			}
+		}
+	}
 }
 
 func (d *seed) outstandingDone(at time.Duration, mask uint64) {

@@ -43,9 +43,12 @@ const missedMax = 3
 
 // Defaults of Config, with their derivation.
 const (
-	// PeersMax peers are admitted. A peer with its session, keys, channel and
-	// entries takes 45 KiB (measured with 500 peers), so 2.2 GiB when full.
-	PeersMax = 50_000
+	// PeersMax peers are admitted. Between two announces a peer with its session,
+	// keys, channel at rest and entries takes 2.6 KiB (BenchmarkSilentPeer of
+	// tracker/server), so 256 MiB when full. What bounds it is the one goroutine
+	// that answers: 5,000 announces a second are most of a core in a single swarm
+	// of that size (BenchmarkAnnounce).
+	PeersMax = 100_000
 
 	// One viewer watches one title and preloads the next few; an embedding
 	// application may run several viewers on one peer.
@@ -81,7 +84,7 @@ func (e *TooOftenError) Error() string {
 
 // Config sets bounds. The zero value of each field means its default.
 type Config struct {
-	PeersMax           int     // default 50,000
+	PeersMax           int     // default 100,000
 	PeersPerAddressMax int     // per IPv4 address or IPv6 /64; default 1,024
 	TitlesPerPeerMax   int     // default 16
 	AnnouncesPerSec    float64 // per peer, in bursts of 32; default 4

@@ -27,8 +27,8 @@ import (
 const mediaPath = "film/media.bin"
 
 // measureShoal starts an origin and a tracker here, and a seed and a leech as
-// processes of their own. The seed fills itself from the origin; the leech's
-// media requests are held, so that every byte it gets comes from the seed.
+// processes of their own. The seed fills itself from the origin, which refuses
+// the leech's media requests: every byte that the leech gets comes from the seed.
 func measureShoal(mib int) (float64, error) {
 	media, title, err := makeTitle(mib)
 	if err != nil {
@@ -43,7 +43,9 @@ func measureShoal(mib int) (float64, error) {
 	serve("/seed/film/"+manifest.FileName, title)
 	serve("/leech/film/"+manifest.FileName, title)
 	serve("/seed/"+mediaPath, media)
-	mux.HandleFunc("/leech/"+mediaPath, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	mux.HandleFunc("/leech/"+mediaPath, func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "only the seed may have it", http.StatusForbidden)
+	})
 	origin := httptest.NewServer(mux)
 	defer origin.Close()
 	defer origin.CloseClientConnections()

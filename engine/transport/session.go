@@ -99,6 +99,15 @@ func (s *Session) Channel() *Channel { return s.channel }
 // RemoteAddr is where the other side is now.
 func (s *Session) RemoteAddr() netip.AddrPort { return *s.addr.path.Load() }
 
+// RTT is the shortest round trip that the control connection has seen; 0 once
+// it is parked. It is known before the channel has measured one of its own.
+func (s *Session) RTT() time.Duration {
+	if c := s.control.Load(); c != nil {
+		return c.conn.ConnectionStats().MinRTT
+	}
+	return 0
+}
+
 // Done is closed when the session has ended. A parked session ends only by Close.
 func (s *Session) Done() <-chan struct{} { return s.done }
 

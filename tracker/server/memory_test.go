@@ -79,6 +79,12 @@ func bytesPerPeer(tb testing.TB, peers int) float64 {
 	return float64(after-before) / float64(peers)
 }
 
+func TestSilentPeerTakesNoConnection(t *testing.T) {
+	// 2.6 KiB, and what buffers have grown meanwhile; a QUIC connection alone
+	// would be 25 KiB.
+	require.Less(t, bytesPerPeer(t, 50), 8192.0)
+}
+
 func BenchmarkSilentPeer(b *testing.B) {
 	var bytes float64
 	for b.Loop() {
