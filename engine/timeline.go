@@ -22,10 +22,8 @@ type titleState struct {
 
 	position time.Duration // last known of any viewer
 	ticket   []byte
-	opened   time.Time
 	n        int     // by the tracker; 1 until it answers
 	u        float64 // by the tracker
-	believed bool    // the core was told n and u
 	held     int64   // bytes
 	size     int64   // bytes of the files known
 	kicked   bool    // the tracker was told at once of the first seconds held
@@ -56,16 +54,6 @@ const (
 	// upkeepEvery is how often windows before the playheads slide.
 	upkeepEvery = time.Second
 
-	// introduction is how long a new member of a swarm takes for strangers'
-	// pieces to be first copies: until the tracker has answered, the dials are
-	// through and the seeds have said what they have, nobody seems to have
-	// anything. What a player needs by then comes from the CDN as it must.
-	introduction = 3 * time.Second
-
-	// introductionSize stands in for the swarm's size meanwhile: so large that
-	// it is nobody's turn.
-	introductionSize = 1 << 20
-
 	// protectFor outlives the interval of renewal several times.
 	protectFor = 30 * time.Second
 )
@@ -79,13 +67,12 @@ func (l *loop) addTitle(now time.Time, t *Title) {
 			handle: handle, id: t.id,
 			tracks:  make(map[uint16][]span),
 			viewers: make(map[swarm.Viewer]*Viewer),
-			opened:  now,
 			n:       1,
 		}
 		l.titles[t.id] = s
 		l.titleList = append(l.titleList, s)
-		if l.e.tracker != nil {
-			l.core.Swarm(now, handle, introductionSize, 0)
+		if l.e.tracker == nil {
+			l.core.Swarm(now, handle, 1, 0) // nobody else will ever come
 		}
 	}
 	s.titles = append(s.titles, t)
@@ -186,9 +173,6 @@ func (l *loop) upkeep(now time.Time) {
 // upkeepTitle reads the manifest and the hashes ahead of each playhead, and
 // protects what is about to be played from eviction.
 func (l *loop) upkeepTitle(now time.Time, s *titleState) {
-	if !s.believed && now.Sub(s.opened) >= introduction {
-		l.believe(now, s)
-	}
 	protect := make([]protection, 0, 16)
 	for _, v := range s.viewers {
 		if !v.known {
@@ -225,12 +209,6 @@ func (l *loop) upkeepTitle(now time.Time, s *titleState) {
 		s.kicked = true
 		l.kickTracker() // others may already look for what we have
 	}
-}
-
-// believe tells the core the swarm's size and our place in it.
-func (l *loop) believe(now time.Time, s *titleState) {
-	s.believed = true
-	l.core.Swarm(now, s.handle, s.n, s.u)
 }
 
 // protection is a range of pieces that must not be evicted for a while.

@@ -97,8 +97,6 @@ func (l *loop) trackerUpdate(now time.Time, u client.Update) {
 		}
 		candidates = append(candidates, swarm.Candidate{ID: c.ID, Addrs: c.Addrs, Grade: c.Grade})
 	}
-	if t.believed || len(candidates) == 0 {
-		l.believe(now, t) // nobody to be introduced to
-	}
+	l.core.Swarm(now, t.handle, t.n, t.u)
 	l.core.Candidates(now, t.handle, candidates)
 }

@@ -16,10 +16,12 @@ const (
 	// take a piece that nobody has brought: a fetch, its announcement and its way
 	// through the swarm must fit into it.
 	firstCopyReserve = 6 * time.Second
-	// askAround is how long a peer looks for others before it takes a first copy:
-	// a join, a dial and an announcement take a few round trips. A piece that is
-	// due within twice as long is not kept waiting.
-	askAround = time.Second
+	// askAround is how long a new member of a swarm looks for others before it
+	// takes a first copy: until the tracker has answered, the dials are through
+	// and the seeds have said what they have, nobody seems to have anything. A
+	// piece that is due within askAroundSlack is not kept waiting.
+	askAround      = 2 * time.Second
+	askAroundSlack = 2 * time.Second
 )
 
 // Lot returns hash(piece, u) in [0, 1) for a peer at the random position u of a
@@ -48,7 +50,7 @@ func Copies(waited, slack, lead time.Duration, n int) float64 {
 	switch {
 	case n == 1:
 		return math.Inf(1)
-	case waited < askAround && slack > 2*askAround:
+	case waited < askAround && slack > askAroundSlack:
 		return 0
 	case n == 0 || slack <= firstCopyReserve:
 		return math.Inf(1)
