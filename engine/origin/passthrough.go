@@ -56,13 +56,19 @@ func (c *Client) Passthrough(w http.ResponseWriter, r *http.Request, path string
 		r.Body = http.MaxBytesReader(w, r.Body, maxUpload)
 	}
 	proxy := &httputil.ReverseProxy{
-		Rewrite:        func(p *httputil.ProxyRequest) { c.rewrite(p, target) },
-		Transport:      passTripper{c},
-		FlushInterval:  -1, // as they come
-		BufferPool:     pool{},
-		ModifyResponse: func(resp *http.Response) error { c.localize(resp, target); return nil },
-		ErrorHandler:   func(w http.ResponseWriter, _ *http.Request, err error) { c.explain(w, target, err) },
-		ErrorLog:       slog.NewLogLogger(c.logger.Handler(), slog.LevelDebug),
+		Rewrite:       func(p *httputil.ProxyRequest) { c.rewrite(p, target) },
+		Transport:     passTripper{c},
+		FlushInterval: -1, // as they come
+		BufferPool:    pool{},
+		ModifyResponse: func(resp *http.Response) error {
+			if resp.StatusCode >= 500 && transient(resp.StatusCode) {
+				return &StatusError{Code: resp.StatusCode, Path: target.Path}
+			}
+			c.localize(resp, target)
+			return nil
+		},
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) { c.explain(w, target, err) },
+		ErrorLog:     slog.NewLogLogger(c.logger.Handler(), slog.LevelDebug),
 	}
 	proxy.ServeHTTP(w, r)
 }
@@ -146,7 +152,10 @@ func (c *Client) explain(w http.ResponseWriter, target *url.URL, err error) {
 	err = withoutURL(err)
 	c.logger.Debug("origin request failed", slog.String("path", target.Path), slog.String("error", err.Error()))
 	var large *http.MaxBytesError
+	var status *StatusError
 	switch {
+	case errors.As(err, &status):
+		refuse(w, http.StatusGatewayTimeout, fmt.Sprintf("The origin failed: its last answer was %d %s.", status.Code, http.StatusText(status.Code)))
 	case errors.As(err, &large):
 		refuse(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("A request to the origin may have %d bytes.", maxUpload))
 	case errors.Is(err, ErrStalled), errors.Is(err, context.DeadlineExceeded):

@@ -337,8 +337,8 @@ func TestPassthroughRetriesWhatMayBeRetried(t *testing.T) {
 			_, _ = io.WriteString(w, "closed for today")
 		})
 		code, body := wd.passInside("/a.m3u8")
-		require.Equal(t, 503, code, "the origin's own answer")
-		require.Equal(t, "closed for today", body)
+		require.Equal(t, 504, code)
+		require.Equal(t, "The origin failed: its last answer was 503 Service Unavailable.\n", body)
 		require.Len(t, wd.requests(), 1)
 	})
 }

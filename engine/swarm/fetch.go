@@ -25,6 +25,8 @@ const (
 	// fetchPatience is how long the CDN may try for a piece that is already due:
 	// after that the player has given up as well.
 	fetchPatience = 8 * time.Second
+	// lastTry is the least time in which another try can succeed.
+	lastTry = time.Second
 	// stallFactor times the usual first byte without progress is a stalled fetch.
 	stallFactor = 3
 	stallFloor  = time.Second
@@ -245,7 +247,7 @@ func (c *Core) wantsAfter(now time.Time, f *fetch, r FetchResult) {
 				patience = w.Deadline
 			}
 			first, end := c.files[w.File].pieceRange(w.Offset, w.Length)
-			if w.File != pc.File || pc.Index < first || pc.Index >= end || (!r.Gone && now.Before(patience)) {
+			if w.File != pc.File || pc.Index < first || pc.Index >= end || (!r.Gone && now.Add(lastTry).Before(patience)) {
 				continue
 			}
 			c.out.WantsFailed = append(c.out.WantsFailed, WantFailed{ID: w.ID, Err: r.Err})
