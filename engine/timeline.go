@@ -71,9 +71,6 @@ func (l *loop) addTitle(now time.Time, t *Title) {
 		}
 		l.titles[t.id] = s
 		l.titleList = append(l.titleList, s)
-		if l.e.tracker == nil {
-			l.core.Swarm(now, handle, 1, 0) // nobody else will ever come
-		}
 	}
 	s.titles = append(s.titles, t)
 	l.emit(Event{At: now, Kind: EventTitleOpened, Title: t.id.String(), Path: t.dir})

@@ -3,6 +3,7 @@ package transport
 import (
 	"net/netip"
 	"sync/atomic"
+	"time"
 )
 
 const (
@@ -10,9 +11,16 @@ const (
 	// bounds them at 4 MiB, and slabs have a bound of their own.
 	inboxBatches = 256
 
-	// maxSlabs handed out at once over all inboxes, 8 MiB: with the socket's
-	// own buffer, several milliseconds of a reader's absence at full rate.
+	// maxSlabs handed out at once over all inboxes, 8 MiB when all are full. A
+	// reader that keeps up leaves them a quarter full: 2 MiB.
 	maxSlabs = 32
+
+	// slabPatience is how long the endpoint's reader waits for a slab before it
+	// drops what it has read. Meanwhile the socket's own buffer fills, which is
+	// larger: an inbox's reader that is off the CPU for a slice of the system's
+	// scheduler costs nothing then. One that is stuck delays QUIC by as much,
+	// which its timers allow (RFC 9002 §6.2.1: max_ack_delay is 25 ms).
+	slabPatience = 10 * time.Millisecond
 
 	// smallBatchBytes: what a read brought is copied when it is at most this,
 	// so that a trickle of packets does not pin a slab of 256 KiB each. The
@@ -66,6 +74,7 @@ type pools struct {
 	small, big chan *Batch
 	messages   chan []byte // of messageSlabBytes, for sending
 	slabsOut   atomic.Int32
+	returned   chan struct{} // a slab came back; room for one
 }
 
 func newPools() pools {
@@ -74,6 +83,7 @@ func newPools() pools {
 		small:    make(chan *Batch, inboxBatches),
 		big:      make(chan *Batch, maxSlabs),
 		messages: make(chan []byte, idleMessages),
+		returned: make(chan struct{}, 1),
 	}
 }
 
@@ -98,7 +108,28 @@ func (p *pools) unref(s *slab) {
 	if s.refs.Add(-1) == 0 {
 		p.slabsOut.Add(-1)
 		keep(p.slabs, s)
+		keep(p.returned, struct{}{})
 	}
+}
+
+// awaitSlab waits until one more slab may be handed out; false: none came back
+// in time.
+func (e *Endpoint) awaitSlab() bool {
+	if e.pools.slabsOut.Load() < maxSlabs {
+		return true
+	}
+	patience := time.NewTimer(slabPatience)
+	defer patience.Stop()
+	for e.pools.slabsOut.Load() >= maxSlabs {
+		select {
+		case <-e.pools.returned: // perhaps long ago
+		case <-patience.C:
+			return false
+		case <-e.closing:
+			return false
+		}
+	}
+	return true
 }
 
 func (p *pools) bigBatch(e *Endpoint) *Batch {
@@ -164,7 +195,7 @@ func (in *inbox) handOver(e *Endpoint, s *slab, first bool) (slabUsed bool) {
 			b.Packets = append(b.Packets, p)
 		}
 	} else {
-		if first && e.pools.slabsOut.Load() >= maxSlabs {
+		if first && !e.awaitSlab() {
 			e.counters.inboxFull.Add(uint64(len(packets)))
 			return false
 		}

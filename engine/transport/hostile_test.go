@@ -198,6 +198,25 @@ func TestInboxThatNobodyReadsIsBounded(t *testing.T) {
 	}
 }
 
+func TestReaderWaitsForASlab(t *testing.T) {
+	e, in := listen(t, Config{}), newInbox()
+	for range maxSlabs {
+		handOver(e, in, 100<<10)
+	}
+	released := make(chan struct{})
+	go func() {
+		defer close(released)
+		(<-in.batches).Release()
+	}()
+	for range maxSlabs { // whoever comes first: a wait ends as soon as there is room
+		if handOver(e, in, 100<<10) {
+			break
+		}
+	}
+	<-released
+	require.Len(t, in.batches, maxSlabs)
+}
+
 func TestLittleIsCopiedAndMuchIsHandedOver(t *testing.T) {
 	e, in := listen(t, Config{}), newInbox()
 	require.False(t, handOver(e, in, smallBatchBytes/2), "the slab is free for the next read")

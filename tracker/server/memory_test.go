@@ -80,9 +80,9 @@ func bytesPerPeer(tb testing.TB, peers int) float64 {
 }
 
 func TestSilentPeerTakesNoConnection(t *testing.T) {
-	// 2.6 KiB, and what buffers have grown meanwhile; a QUIC connection alone
-	// would be 25 KiB.
-	require.Less(t, bytesPerPeer(t, 50), 8192.0)
+	// 2.6 KiB, and what buffers have grown meanwhile, which is more under the
+	// race detector; a QUIC connection alone would be 25 KiB.
+	require.Less(t, bytesPerPeer(t, 50), 16384.0)
 }
 
 func BenchmarkSilentPeer(b *testing.B) {
