@@ -160,8 +160,9 @@ func (d *demo) startWithoutShoal(ctx context.Context) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, baselineTimeout)
 	defer cancel()
 	p := player.New(player.Config{URL: d.origin + "/" + d.playlist, Fixed: d.flags.fixed, SessionID: "baseline"})
-	ended := make(chan error, 1)
+	ended, gone := make(chan error, 1), make(chan struct{})
 	go func() {
+		defer close(gone)
 		_, err := p.Run(ctx)
 		ended <- err
 	}()
@@ -174,7 +175,7 @@ func (d *demo) startWithoutShoal(ctx context.Context) (time.Duration, error) {
 		case <-tick.C:
 			if r := p.Report(); r.State != player.Loading {
 				cancel()
-				_ = <-ended // it was told to leave
+				<-gone // it was told to leave
 				return r.Startup, nil
 			}
 		}

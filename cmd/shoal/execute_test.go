@@ -34,24 +34,29 @@ func TestExitStatusAndOneLineOnStderr(t *testing.T) {
 		{"failure", errors.New("the disk is gone"), []string{"work", "x"}, exitFailure, "shoal work: the disk is gone\n"},
 		{
 			"a failure of several lines becomes one",
-			errors.Join(errors.New("first"), errors.New("second")), []string{"work", "x"},
+			errors.Join(errors.New("first"), errors.New("second")),
+			[]string{"work", "x"},
 			exitFailure, "shoal work: first second\n",
 		},
 		{
 			"wrong usage found while running",
-			fmt.Errorf("start: %w", usagef("--origin is missing")), []string{"work", "x"},
+			fmt.Errorf("start: %w", usagef("--origin is missing")),
+			[]string{"work", "x"},
 			exitUsage, "shoal work: start: --origin is missing (see: shoal work --help)\n",
 		},
 		{
-			"missing argument", nil, []string{"work"},
+			"missing argument", nil,
+			[]string{"work"},
 			exitUsage, "shoal work: accepts 1 arg(s), received 0 (see: shoal work --help)\n",
 		},
 		{
-			"unknown flag", nil, []string{"work", "--colour"},
+			"unknown flag", nil,
+			[]string{"work", "--colour"},
 			exitUsage, "shoal work: unknown flag: --colour (see: shoal work --help)\n",
 		},
 		{
-			"misspelt command", nil, []string{"wark"},
+			"misspelt command", nil,
+			[]string{"wark"},
 			exitUsage, "shoal: unknown command \"wark\" for \"shoal\" Did you mean this? work (see: shoal --help)\n",
 		},
 	}

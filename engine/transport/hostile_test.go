@@ -25,7 +25,9 @@ type state struct {
 func (s *side) state() state {
 	st := state{
 		s.channel.replay.next, slices.Clone(s.channel.replay.words), slices.Clone(s.channel.acks.ranges), s.channel.packetsIn,
-		s.channel.path, candidatePath{}, len(s.got),
+		s.channel.path,
+		candidatePath{},
+		len(s.got),
 	}
 	if s.channel.candidate != nil {
 		st.candidate = *s.channel.candidate
