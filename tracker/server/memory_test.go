@@ -57,12 +57,12 @@ func attend(tb testing.TB, s *server.Server) {
 	require.NoError(tb, endpoint.Close()) // says nothing to the tracker
 }
 
-func heapBytes() uint64 {
+func heapBytes() int64 {
 	runtime.GC() // twice empties the pools as well
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return m.HeapAlloc + m.StackInuse
+	return int64(m.HeapAlloc + m.StackInuse)
 }
 
 // bytesPerPeer is what the tracker keeps of each of some peers that announce
@@ -82,7 +82,7 @@ func bytesPerPeer(tb testing.TB, peers int) float64 {
 func TestSilentPeerTakesNoConnection(t *testing.T) {
 	// 2.6 KiB, and what buffers have grown meanwhile, which is more under the
 	// race detector; a QUIC connection alone would be 25 KiB.
-	require.Less(t, bytesPerPeer(t, 50), 16384.0)
+	require.Less(t, bytesPerPeer(t, 100), 16384.0)
 }
 
 func BenchmarkSilentPeer(b *testing.B) {
