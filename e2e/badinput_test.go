@@ -220,7 +220,7 @@ func TestOriginsErrorsReachThePlayer(t *testing.T) {
 	t.Run("5xx of another file", func(t *testing.T) {
 		got := curl(t, viewer.url+"/film/sick.m3u8")
 		require.Equal(t, http.StatusGatewayTimeout, got.status)
-		require.Contains(t, string(got.body), "503", "the reason")
+		require.Contains(t, string(got.body), "500", "the reason")
 		require.Greater(t, origin.tries(0, "/film/sick.m3u8"), 1, "it was tried again")
 	})
 	t.Run("origin gone", func(t *testing.T) {

@@ -96,9 +96,12 @@ const (
 	// less than a millisecond; 1,024 inputs are some of them.
 	inboxSize = 1024
 
-	// inputsPerCycle bounds what one cycle takes, so that timers and sending
-	// are never more than about a millisecond late.
-	inputsPerCycle = 64
+	// inputsPerCycle and packetsPerCycle bound what one cycle takes, so that
+	// timers, ACKs and sending are never more than about a millisecond late. A
+	// batch may hold 240 datagrams, each of which takes most of a microsecond to
+	// open.
+	inputsPerCycle  = 64
+	packetsPerCycle = 1024
 
 	// roundsPerCycle bounds the times that doing what the core wants may make
 	// it want more within a cycle; the rest is for the next one.
@@ -159,13 +162,18 @@ func (l *loop) run() {
 
 // takeMore takes what else has come, so that a burst costs one cycle.
 func (l *loop) takeMore(datagrams <-chan *transport.Batch) {
+	packets := 0
 	for range inputsPerCycle {
 		select {
 		case f := <-l.e.inbox:
 			f(time.Now())
 		case b := <-datagrams:
+			packets += len(b.Packets)
 			l.receive(time.Now(), b)
 		default:
+			return
+		}
+		if packets >= packetsPerCycle {
 			return
 		}
 	}
