@@ -224,6 +224,12 @@ func (s *Scheduler) HeldElsewhere(now time.Time, p Piece) bool {
 	return ok && !t.holders.and(s.usable(s.at(now))).Empty()
 }
 
+// Held reports whether any seed has p, frozen ones included.
+func (s *Scheduler) Held(p Piece) bool {
+	t, ok := s.tasks[p]
+	return ok && !t.holders.Empty()
+}
+
 // Revoked appends the withdrawals since the last call: the owner sends CANCEL.
 func (s *Scheduler) Revoked(out []Revoke) []Revoke {
 	out = append(out, s.revoke...)

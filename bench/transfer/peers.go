@@ -76,7 +76,7 @@ func measureShoal(mib int) (float64, error) {
 	if _, err := fmt.Fscan(result, &seconds, &fromPeers); err != nil {
 		return 0, fmt.Errorf("leech: %w", err)
 	}
-	if fromPeers < int64(len(media))/2 {
+	if fromPeers < int64(len(media))*95/100 {
 		return 0, fmt.Errorf("only %d of %d bytes came from the seed", fromPeers, len(media))
 	}
 	return float64(fromPeers) * 8 / seconds / 1e9, nil

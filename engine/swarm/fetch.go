@@ -238,8 +238,8 @@ func (c *Core) endFetch(now time.Time, f *fetch, firstByte time.Duration) {
 // wantsAfter fails the reads that a failed fetch leaves without a source.
 func (c *Core) wantsAfter(now time.Time, f *fetch, r FetchResult) {
 	c.eachPiece(f.Fetch, func(pc Piece, _ uint64) {
-		if c.sched.HeldElsewhere(now, key(pc)) {
-			return
+		if c.sched.Held(key(pc)) {
+			return // a frozen seed thaws before a player gives up
 		}
 		for _, w := range slices.Clone(c.wants) {
 			patience := w.since.Add(fetchPatience)

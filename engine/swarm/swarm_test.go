@@ -163,3 +163,20 @@ func TestOriginThatComesBackIsUsedAgain(t *testing.T) {
 	require.Zero(t, b.stalls, "its buffer outlasts the outage")
 	require.True(t, b.ended)
 }
+
+func TestReadThatAdvancesIsNotOverdue(t *testing.T) {
+	s := newStranger()
+	long := s.Grown(s.now, s.title, nil, []Record{{Root: [32]byte{4}, Length: 64 << 20, Track: 1, Segments: []Segment{{Length: 64 << 20}}}})[0]
+	read := func(offset int64) {
+		s.Want(s.now, Want{ID: 7, Viewer: 9, File: long, Offset: offset, Length: 64<<20 - offset})
+		s.Advance(s.now)
+	}
+	read(0)
+	s.now = s.now.Add(time.Minute)
+	read(1 << 20)
+	require.Equal(t, s.now.Add(wantLead), s.needs[Piece{long, 16}].deadline, "what comes next is due as at the start")
+	read(1 << 20)
+	s.now = s.now.Add(time.Minute)
+	read(1 << 20)
+	require.True(t, s.needs[Piece{long, 16}].deadline.Before(s.now), "a reader that waits is late")
+}

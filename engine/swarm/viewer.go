@@ -113,6 +113,9 @@ func (c *Core) Want(now time.Time, w Want) {
 	i := slices.IndexFunc(c.wants, func(o *want) bool { return o.ID == w.ID })
 	switch {
 	case i >= 0:
+		if c.wants[i].Offset != w.Offset {
+			c.wants[i].since = now // its reader is on time
+		}
 		c.wants[i].Want = w
 	case len(c.wants) >= maxWants:
 		c.out.WantsFailed = append(c.out.WantsFailed, WantFailed{ID: w.ID, Err: errTooManyReads})
