@@ -212,12 +212,17 @@ const (
 
 // watch lets the viewers come and play until the time is over or all are done.
 func (d *demo) watch(ctx context.Context) error {
+	for i, at := range joinTimes(d.flags.viewers, d.flags.duration) {
+		v := newViewer(d, i+1, at)
+		if err := v.startNode(ctx); err != nil {
+			return err
+		}
+		d.viewers = append(d.viewers, v)
+	}
 	playing, stopPlaying := context.WithTimeout(ctx, d.flags.duration)
 	defer stopPlaying()
 	d.began = time.Now()
-	for i, at := range joinTimes(d.flags.viewers, d.flags.duration) {
-		v := newViewer(d, i+1, at)
-		d.viewers = append(d.viewers, v)
+	for _, v := range d.viewers {
 		go v.run(playing)
 	}
 	defer d.screen.done()

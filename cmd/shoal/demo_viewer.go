@@ -27,9 +27,11 @@ type viewer struct {
 	done chan struct{} // run has ended
 	err  error         // valid after done
 
+	// constant after startNode
+	url  string // of the peer
+	peer *child
+
 	mu      sync.Mutex // guards what follows
-	url     string     // of the peer; empty until it listens
-	peer    *child
 	player  *player.Player
 	joined  time.Duration
 	started bool // run is past the join
@@ -54,6 +56,21 @@ func (v *viewer) run(ctx context.Context) {
 	}
 }
 
+// startNode brings the viewer's peer up. As beside a real player, the node runs
+// before anybody presses play.
+func (v *viewer) startNode(ctx context.Context) error {
+	d := v.demo
+	peer, err := d.crew.start(v.name, "peer", "--listen", "127.0.0.1:0", "--udp", "127.0.0.1:0",
+		"--origin", d.origin, "--tracker", d.tracker, "--cache", v.dir, "--name", v.name)
+	if err != nil {
+		return err
+	}
+	v.peer = peer
+	url, err := peer.firstLine(ctx)
+	v.url = strings.TrimSuffix(url, "/")
+	return err
+}
+
 func (v *viewer) watch(ctx context.Context) error {
 	join := time.NewTimer(v.at)
 	defer join.Stop()
@@ -63,38 +80,19 @@ func (v *viewer) watch(ctx context.Context) error {
 		return nil
 	}
 	d := v.demo
-	peer, err := d.crew.start(v.name, "peer", "--listen", "127.0.0.1:0", "--udp", "127.0.0.1:0",
-		"--origin", d.origin, "--tracker", d.tracker, "--cache", v.dir, "--name", v.name)
-	if err != nil {
-		return err
-	}
+	p := player.New(player.Config{URL: v.url + "/" + d.playlist, Fixed: d.flags.fixed, SessionID: v.name})
 	v.mu.Lock()
-	v.peer = peer
+	v.player, v.joined, v.started = p, time.Since(d.began), true
 	v.mu.Unlock()
-	url, err := peer.firstLine(ctx)
-	if err != nil {
-		return err
-	}
-	url = strings.TrimSuffix(url, "/")
-	p := player.New(player.Config{URL: url + "/" + d.playlist, Fixed: d.flags.fixed, SessionID: v.name})
-	v.mu.Lock()
-	v.url, v.player, v.joined, v.started = url, p, time.Since(d.began), true
-	v.mu.Unlock()
-	_, err = p.Run(ctx)
+	_, err := p.Run(ctx)
 	return err
 }
 
 // poll asks the peer for its counters. A peer that does not answer keeps the
 // last ones: its death is told elsewhere.
 func (v *viewer) poll(ctx context.Context) {
-	v.mu.Lock()
-	url := v.url
-	v.mu.Unlock()
-	if url == "" {
-		return
-	}
 	var s engine.Status
-	if err := getJSON(ctx, url+"/api/status", &s); err != nil {
+	if err := getJSON(ctx, v.url+"/api/status", &s); err != nil {
 		return
 	}
 	v.mu.Lock()
@@ -109,11 +107,6 @@ func (v *viewer) finished() bool {
 }
 
 func (v *viewer) logs() string {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.peer == nil {
-		return ""
-	}
 	return v.peer.logs()
 }
 
