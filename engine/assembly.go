@@ -111,9 +111,9 @@ func (l *loop) dropAssembly(pc swarm.Piece) {
 }
 
 // residentPieces bounds the verified pieces kept in memory for readers and for
-// serving: 24 MiB, of an RSS of 80 MiB. It covers what 32 leeches have in
-// flight at 12 pieces each.
-const residentPieces = 384
+// serving: 16 MiB, of an RSS of 80 MiB. It covers what 32 leeches have in
+// flight at 8 pieces each.
+const residentPieces = 256
 
 // residentIdle is how long an unused piece stays resident: several request
 // time-outs of a leech that asks again.
