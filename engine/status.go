@@ -47,6 +47,7 @@ type ViewerStatus struct {
 // TitleStatus is one open title.
 type TitleStatus struct {
 	ID      string         `json:"id"`
+	Name    string         `json:"name"` // what the publisher calls it
 	Path    string         `json:"path"` // its top folder below the origin
 	Viewers []ViewerStatus `json:"viewers"`
 	N       int            `json:"n"` // size of its swarm
@@ -88,6 +89,12 @@ type CacheStatus struct {
 	Mode   string `json:"mode"` // "disk" or "memory"
 }
 
+// UploadStatus is what this peer is willing to serve.
+type UploadStatus struct {
+	On               bool  `json:"on"`
+	LimitBytesPerSec int64 `json:"limit_bytes_per_sec"` // 0: none
+}
+
 // Status is a snapshot for dashboards, metrics and tests.
 type Status struct {
 	Name       string           `json:"name"`
@@ -102,6 +109,7 @@ type Status struct {
 	Seeds      []SeedStatus     `json:"seeds"`
 	Leeches    []LeechStatus    `json:"leeches"`
 	Cache      CacheStatus      `json:"cache"`
+	Upload     UploadStatus     `json:"upload"`
 	Active     int              `json:"active_pieces"`
 	Ready      int              `json:"ready_pieces"`
 	Fetches    int              `json:"fetches"`
@@ -115,6 +123,7 @@ func (e *Engine) Status() Status {
 	st := Status{
 		Name: e.cfg.Name, PeerID: e.identity.ID().Hex(), UptimeS: time.Since(e.started).Seconds(),
 		Tracker:    TrackerStatus{URL: e.cfg.Tracker, Connected: e.tracker != nil && e.tracker.Connected()},
+		Upload:     UploadStatus{On: !e.cfg.NoUpload},
 		CDNReasons: make(map[string]int64), Titles: []TitleStatus{}, Seeds: []SeedStatus{}, Leeches: []LeechStatus{},
 		Readers: int(e.openReaders.Load()),
 	}
@@ -184,7 +193,7 @@ func seedStatus(p *peer, s swarm.SeedStatus) SeedStatus {
 }
 
 func (l *loop) titleStatus(now time.Time, s *titleState, known []swarm.ViewerStatus) TitleStatus {
-	out := TitleStatus{ID: s.id.String(), Path: s.titles[0].dir, Viewers: []ViewerStatus{}, N: s.n, U: s.u}
+	out := TitleStatus{ID: s.id.String(), Name: s.titles[0].manifest.Name(), Path: s.titles[0].dir, Viewers: []ViewerStatus{}, N: s.n, U: s.u}
 	for _, v := range s.viewers {
 		p := v.last.at(now)
 		vs := ViewerStatus{

@@ -84,6 +84,15 @@ func (s *Scheduler) Begun(p Piece) bool {
 	return ok && (t.have|t.cdn|t.asked()) != 0
 }
 
+// Pending returns the chunks of the piece that are asked of seeds, and those
+// that the CDN was asked for, and that have not arrived.
+func (s *Scheduler) Pending(p Piece) (seeds, cdn uint64) {
+	if t, ok := s.tasks[p]; ok {
+		return t.asked() &^ t.have, t.cdn &^ t.have
+	}
+	return 0, 0
+}
+
 // Forget drops a piece: it is verified, or nobody needs it any more. What is
 // still outstanding is withdrawn.
 func (s *Scheduler) Forget(now time.Time, p Piece) {

@@ -110,13 +110,16 @@ func (c *Core) Verified(now time.Time, pc Piece, ok bool) {
 
 // count books a verified piece to its sources.
 func (c *Core) count(pc Piece) {
+	f := c.files[pc.File]
 	for _, s := range c.sched.Sources(key(pc)) {
 		n := int64(c.chunkBytes(pc, s.Mask))
 		if s.Seed == scheduler.FromCDN {
+			f.came(pc.Index, fromCDN)
 			c.bytes.CDN += n
 			c.bytes.CDNByReason[c.reasonOf(pc)] += n
 			continue
 		}
+		f.came(pc.Index, fromPeers)
 		c.bytes.P2P += n
 		if !c.firstPeer {
 			c.firstPeer = true

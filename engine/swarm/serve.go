@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"shoal/internal/wire"
-	"shoal/scheduler"
 )
 
 const (
@@ -190,75 +189,4 @@ func (c *Core) Served(_ time.Time, s Serve) {
 	if p := c.peer(s.Peer); p != nil {
 		p.sent += n
 	}
-}
-
-// Status returns a snapshot.
-func (c *Core) Status(now time.Time) Status {
-	st := Status{Bytes: c.bytes, Fetches: len(c.fetches), Dropped: make(map[string]int64, dropKinds)}
-	st.Ready, st.Active = c.sched.Pieces()
-	for k, name := range dropNames {
-		st.Dropped[name] = c.dropped[k]
-	}
-	for slot, p := range c.peers {
-		if p != nil {
-			st.Seeds = append(st.Seeds, c.seedStatus(now, Peer(slot), p))
-		}
-	}
-	for _, v := range c.viewers {
-		st.Viewers = append(st.Viewers, ViewerStatus{
-			Viewer: v.id, Title: v.play.Title, Position: v.position(now), Rate: v.play.Rate,
-			Buffer: max(v.play.Position+v.play.Buffer-v.position(now), 0),
-			Ready:  c.readyAhead(now, v),
-		})
-	}
-	return st
-}
-
-func (c *Core) seedStatus(now time.Time, slot Peer, p *peer) SeedStatus {
-	info := c.sched.Info(now, scheduler.Seed(slot))
-	pieces := 0
-	for _, b := range p.holds {
-		pieces += int(b.GetCardinality())
-	}
-	s := SeedStatus{
-		Peer: slot, ID: p.id, Score: info.Score, Grade: 'D', RTT: p.rtt,
-		RateBytesPerSec: info.RateBytesPerSec, OutstandingBytes: info.OutstandingBytes,
-		Frozen: info.Frozen, LossRatio: p.loss, Received: p.received, Sent: p.sent, Pieces: pieces,
-		Leeching: !p.leechedAt.IsZero() && now.Sub(p.leechedAt) < leechingFor,
-	}
-	if k := c.contact(p.id); k != nil {
-		s.Grade = k.grade
-	}
-	return s
-}
-
-// readyAhead is how much media beyond the playhead is here without a gap, on
-// every track that the viewer plays.
-func (c *Core) readyAhead(now time.Time, v *viewer) time.Duration {
-	position := v.position(now)
-	least := time.Duration(-1)
-	for _, pl := range v.playing {
-		ahead := time.Duration(0)
-		for _, s := range c.titles[pl.title].track(pl.track).window(position, position+c.cfg.Ahead) {
-			if !c.whole(s) {
-				break
-			}
-			ahead = s.start + s.dur - position
-		}
-		if least < 0 || ahead < least {
-			least = ahead
-		}
-	}
-	return max(least, 0)
-}
-
-func (c *Core) whole(s segment) bool {
-	f := c.files[s.file]
-	first, end := f.pieceRange(s.offset, s.length)
-	for i := first; i < end; i++ {
-		if !f.have.Contains(i) {
-			return false
-		}
-	}
-	return true
 }

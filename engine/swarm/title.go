@@ -41,8 +41,25 @@ type file struct {
 	pieces     uint32
 	have       *roaring.Bitmap // verified: readable here and now
 	stored     *roaring.Bitmap // in the store: announced
+	sources    []source        // by piece; nil until one was downloaded
 	places     []place
 	mismatches int // pieces of the CDN's own copy that failed their hash
+}
+
+// source says where the chunks of a piece came from in this run; zero: from an
+// earlier one.
+type source uint8
+
+const (
+	fromPeers source = 1 << iota
+	fromCDN
+)
+
+func (f *file) came(index uint32, from source) {
+	if f.sources == nil {
+		f.sources = make([]source, f.pieces)
+	}
+	f.sources[index] |= from
 }
 
 // place says which title and track a file belongs to, and which media time it
@@ -195,6 +212,9 @@ func (c *Core) Stored(now time.Time, pc Piece) {
 func (c *Core) Evicted(_ time.Time, pc Piece) {
 	f := c.files[pc.File]
 	f.have.Remove(pc.Index)
+	if f.sources != nil {
+		f.sources[pc.Index] = 0
+	}
 	if f.stored.CheckedRemove(pc.Index) {
 		c.gone = append(c.gone, pc)
 	}
