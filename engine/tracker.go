@@ -47,6 +47,7 @@ func (e *Engine) startTracker() (*client.Client, error) {
 		Endpoint: e.endpoint,
 		Logger:   e.log.With(slog.String("part", "tracker")),
 		Announce: e.announce,
+		Report:   newReporter(e).report,
 		OnUpdate: func(u client.Update) {
 			e.post(func(now time.Time) { e.loop.trackerUpdate(now, u) })
 		},

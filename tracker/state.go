@@ -10,6 +10,10 @@
 // playhead whatever their grade: they need the same pieces at the same time,
 // which is how viewers who start together find each other.
 //
+// A State also keeps, for people to look at, what peers report about their
+// bytes and where they are (report.go, view.go). Neither ever chooses a
+// candidate.
+//
 // A State reads no clock, opens no socket, starts no goroutine and takes no
 // lock: time comes in as now, randomness as a seeded generator. It is not safe
 // for concurrent use; package tracker/server owns one and serializes calls.
@@ -27,6 +31,7 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+	"unique"
 
 	"shoal/internal/wire"
 	"shoal/tracker/store"
@@ -44,8 +49,9 @@ const missedMax = 3
 // Defaults of Config, with their derivation.
 const (
 	// PeersMax peers are admitted. Between two announces a peer with its session,
-	// keys, channel at rest and entries takes 2.6 KiB (BenchmarkSilentPeer of
-	// tracker/server), so 256 MiB when full. What bounds it is the one goroutine
+	// keys, channel at rest, entries and a report that names 16 sources takes
+	// 3.0 KiB (BenchmarkSilentPeer of tracker/server), 0.5 of them for the report,
+	// so 300 MiB when full. What bounds it is the one goroutine
 	// that answers: 5,000 announces a second are most of a core in a single swarm
 	// of that size (BenchmarkAnnounce).
 	PeersMax = 100_000
@@ -93,6 +99,10 @@ type Config struct {
 	// was not seen for three of them. Default 20 s.
 	Interval time.Duration
 
+	// Locate says where an address is, for the people who look at the swarm. It
+	// is called when a peer joins or moves, and must not wait. Default: unknown.
+	Locate func(netip.Addr) Place
+
 	// Secret keys the position u of a peer in a swarm, so that nobody can choose
 	// an identity for its position. Keep it: u must survive a restart.
 	Secret [32]byte
@@ -134,6 +144,12 @@ type Stats struct {
 	Announces uint64 // announces answered
 	Expired   uint64 // peers that stayed away
 	Handed    uint64 // candidates handed out
+
+	Watching       int               // viewers, as peers report them
+	Reports        uint64            // reports taken
+	ReportsRefused uint64            // late, too often or implausible ones
+	FeedsRefused   uint64            // sources named in reports that are nobody here
+	Totals         wire.ReportTotals // sum of what was reported
 }
 
 // State is the brain of a tracker.
@@ -146,6 +162,7 @@ type State struct {
 	seen      *list.List // of *peer, longest unseen first
 	addresses map[netip.Prefix]int
 	stats     Stats
+	titles    titleBook
 
 	// Scratch space of one announce.
 	sample []*store.Presence
@@ -162,6 +179,12 @@ type peer struct {
 
 	tokens   float64 // of the announce rate limit
 	tokensAt time.Time
+
+	// for people
+	place    unique.Handle[Place]
+	grade    Grade   // when last handed out; 0: never
+	watching int     // its part of Stats.Watching
+	report   *report // nil: a peer that does not report
 }
 
 // New returns a State that keeps its swarms in s.
@@ -181,8 +204,11 @@ func New(rng *rand.Rand, s store.Store, cfg Config) *State {
 	if cfg.Interval == 0 {
 		cfg.Interval = Interval
 	}
+	if cfg.Locate == nil {
+		cfg.Locate = func(netip.Addr) Place { return UnknownPlace }
+	}
 	return &State{
-		cfg: cfg, rng: rng, store: s,
+		cfg: cfg, rng: rng, store: s, titles: newTitleBook(),
 		peers: map[wire.PeerID]*peer{}, seen: list.New(), addresses: map[netip.Prefix]int{},
 	}
 }
@@ -194,6 +220,9 @@ func (s *State) Join(now time.Time, id wire.PeerID, observed netip.AddrPort) err
 		if err := s.moveTo(p, observed); err != nil {
 			s.stats.Refused++
 			return err
+		}
+		if p.report != nil {
+			p.report.newSession = true
 		}
 		s.touch(p, now)
 		s.stats.Joined++
@@ -210,6 +239,7 @@ func (s *State) Join(now time.Time, id wire.PeerID, observed netip.AddrPort) err
 	}
 	s.addresses[home]++
 	p := &peer{id: id, joined: now, seenAt: now, observed: observed, tokens: announceBurst, tokensAt: now}
+	p.place = s.locate(observed)
 	p.inSeen = s.seen.PushBack(p)
 	s.peers[id] = p
 	s.stats.Joined++
@@ -249,6 +279,7 @@ func (s *State) Announce(now time.Time, id wire.PeerID, observed netip.AddrPort,
 			return Answer{}, ErrTitles
 		}
 		p.titles = append(p.titles, a.Title)
+		s.recount(p)
 	}
 	me := presenceOf(now, p, a)
 	if err := s.store.Put(me); err != nil {
@@ -265,6 +296,11 @@ func (s *State) Announce(now time.Time, id wire.PeerID, observed netip.AddrPort,
 	answer := Answer{SwarmSize: size, U: s.position(id, a.Title), Candidates: s.choose(now, me)}
 	s.stats.Announces++
 	s.stats.Handed += uint64(len(answer.Candidates))
+	for _, c := range answer.Candidates {
+		if q := s.peers[c.Peer]; q != nil {
+			q.grade = c.Grade
+		}
+	}
 	return answer, nil
 }
 
@@ -276,6 +312,7 @@ func (s *State) Leave(now time.Time, id wire.PeerID, title store.TitleID) error 
 	}
 	s.touch(p, now)
 	p.titles = slices.DeleteFunc(p.titles, func(t store.TitleID) bool { return t == title })
+	s.recount(p)
 	return s.store.Remove(title, id)
 }
 
@@ -332,6 +369,7 @@ func (s *State) moveTo(p *peer, observed netip.AddrPort) error {
 		}
 		s.leaveHome(from)
 		s.addresses[to]++
+		p.place = s.locate(observed)
 	}
 	p.observed = observed
 	return nil
@@ -348,6 +386,7 @@ func (s *State) forget(p *peer) error {
 	for _, title := range p.titles {
 		errs = append(errs, s.store.Remove(title, p.id))
 	}
+	s.stats.Watching -= p.watching
 	s.leaveHome(homeOf(p.observed))
 	s.seen.Remove(p.inSeen)
 	delete(s.peers, p.id)

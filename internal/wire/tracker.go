@@ -28,11 +28,13 @@ import (
 //	            u16 n | ticket[n] | u8 m | candidate x m            its answer
 //	LEAVE       u32 request | u8 n | title[32] x n                  n = 0: all
 //	ERROR       u32 request | u8 code | u32 retry after ms | u8 n | text[n]
+//	REPORT      see tracker_report.go                               never answered
 //
 //	candidate   id[32] | u8 grade | u32 hold from ms | u32 hold to ms | u8 n | address x n
 //	address     u8 family (4 or 6) | ip[4 or 16] | u16 port
 //
-// Integers are big-endian. A message with bytes left over is malformed.
+// Integers are big-endian. A message with bytes left over is malformed, but for
+// a REPORT. A kind that the receiver does not know is dropped and counted.
 const (
 	TrackerALPN    = "shoal-tracker/1"
 	TrackerVersion = 1

@@ -8,8 +8,8 @@
 //
 // The Client does not dial candidates, judge tickets or keep swarms: that is
 // the engine's business. Start, Kick, Key, Connected and Close may be called
-// from any goroutine; Announce and OnUpdate are called on the Client's own
-// goroutine, one at a time, and must not block.
+// from any goroutine; Announce, Report and OnUpdate are called on the Client's
+// own goroutine, one at a time, and must not block.
 package client
 
 import (
@@ -47,12 +47,23 @@ type Config struct {
 	// after each Kick. Required.
 	Announce func() []Announcement
 
+	// Report returns what the peer's bytes were so far, for the people who run
+	// the swarm; false: nothing now. It is called on the Client's goroutine: at
+	// once after a join, then every ReportInterval. What has not changed is sent
+	// again only with an announce's Interval. Default: nothing is reported.
+	Report func() (Report, bool)
+
 	// OnUpdate receives each answer, on the Client's goroutine. Required.
 	OnUpdate func(Update)
 
 	// Interval is the time between announces. Default: what the tracker asks
 	// for, 20 s.
 	Interval time.Duration
+
+	// ReportInterval is the time between reports while they change, in swarms
+	// that are small enough to be looked at; in larger ones it is Interval.
+	// Default 5 s.
+	ReportInterval time.Duration
 
 	// RequestTimeout is how long the first try of a request waits for its
 	// answer; it doubles with each of the three tries. Default 1 s.
@@ -74,6 +85,14 @@ type Announcement struct {
 	Connections      int           // seeds and leeches connected now
 	ConnectionsMax   int           // beyond which it refuses more; 0 = not said
 	Addrs            []netip.AddrPort
+}
+
+// Report is what the peer's bytes were since its process began.
+type Report struct {
+	Title   [32]byte // what was watched since the report before; zero: nothing
+	Viewers int      // that watch now
+	Totals  wire.ReportTotals
+	FedBy   []wire.FedBy // who gave most first; at most wire.ReportFedMax are told
 }
 
 // Update is the tracker's answer for one title.
@@ -120,6 +139,7 @@ func Start(cfg Config) (*Client, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	cfg.ReportInterval = cmp.Or(cfg.ReportInterval, reportEvery)
 	cfg.RequestTimeout = cmp.Or(cfg.RequestTimeout, time.Second)
 	cfg.BackoffMin = cmp.Or(cfg.BackoffMin, 500*time.Millisecond)
 	cfg.BackoffMax = max(cmp.Or(cfg.BackoffMax, 30*time.Second), cfg.BackoffMin)
@@ -175,6 +195,7 @@ func (c *Client) run(ctx context.Context) {
 	defer c.connected.Store(false)
 	m := &membership{
 		titles:  map[[32]byte]struct{}{},
+		swarms:  map[[32]byte]int{},
 		tickets: map[[32]byte][]byte{},
 	}
 	lost := false

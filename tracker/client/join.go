@@ -41,7 +41,13 @@ type membership struct {
 	latest   time.Time  // announce, by which kicks are limited
 	heard    time.Time  // the tracker's latest answer
 
+	sessions   int       // joined so far
+	report     time.Time // when to report next
+	reportedAt time.Time // in this session; zero: not yet
+	reported   Report
+
 	titles  map[[32]byte]struct{} // announced and not left
+	swarms  map[[32]byte]int      // sizes of their swarms, as answered latest
 	tickets map[[32]byte][]byte   // present ticket per title
 }
 
@@ -109,6 +115,8 @@ func (c *Client) enter(m *membership, session *transport.Session, welcome *wire.
 	m.observed = welcome.Observed
 	m.pending = nil
 	m.announce, m.latest, m.heard = now, time.Time{}, now
+	m.sessions++
+	m.report, m.reportedAt = now, time.Time{}
 	// A tracker that asks for a flood or for silence is not obeyed.
 	m.interval = min(max(welcome.Interval, time.Second), 10*time.Minute)
 	if c.cfg.Interval > 0 {

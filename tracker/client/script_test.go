@@ -26,6 +26,7 @@ type heard struct {
 	kind     uint8
 	announce wire.Announce
 	leave    wire.TrackerLeave
+	report   wire.TrackerReport
 	number   uint32
 	at       time.Time
 	reply    func(kind uint8, body []byte)
@@ -138,6 +139,9 @@ func (s *script) listen(batch *transport.Batch) {
 		case wire.KindTrackerLeave:
 			err = wire.ParseTrackerLeave(&h.leave, body)
 			h.number = h.leave.Request
+		case wire.KindTrackerReport:
+			err = wire.ParseTrackerReport(&h.report, body)
+			h.number = h.report.Request
 		default:
 			h.number, err = wire.ParseRequest(body)
 		}

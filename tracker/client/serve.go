@@ -63,7 +63,11 @@ func (c *Client) serve(ctx context.Context, m *membership) error {
 		timer.Reset(max(m.next().Sub(now), tick))
 		select {
 		case <-ctx.Done():
-			m.leave(time.Now())
+			now := time.Now()
+			if c.cfg.Report != nil {
+				c.report(now, m) // what came since the latest
+			}
+			m.leave(now)
 			return nil
 		case <-m.session.Done():
 			if err := m.session.Err(); err != nil {
@@ -89,6 +93,9 @@ func (c *Client) serve(ctx context.Context, m *membership) error {
 // next is when advance has something to do.
 func (m *membership) next() time.Time {
 	next := m.announce
+	if m.report.Before(next) {
+		next = m.report
+	}
 	for _, r := range m.pending {
 		if r.due.Before(next) {
 			next = r.due
@@ -121,6 +128,12 @@ func (c *Client) advance(now time.Time, m *membership) error {
 	if !m.announce.After(now) {
 		c.announce(now, m)
 	}
+	if !m.report.After(now) {
+		m.report = now.Add(c.reportInterval(m))
+		if c.cfg.Report != nil {
+			c.report(now, m)
+		}
+	}
 	return nil
 }
 
@@ -148,6 +161,7 @@ func (c *Client) announce(now time.Time, m *membership) {
 		if _, ok := present[title]; !ok {
 			left.Titles = append(left.Titles, title)
 			delete(m.tickets, title)
+			delete(m.swarms, title)
 		}
 	}
 	m.titles = present
@@ -273,6 +287,7 @@ func (c *Client) deliver(m *membership, u Update) {
 	if u.Ticket != nil {
 		m.tickets[u.Title] = u.Ticket
 	}
+	m.swarms[u.Title] = u.SwarmSize
 	// Datagrams of one answer may overtake each other.
 	slices.SortStableFunc(u.Candidates, func(a, b Candidate) int { return int(a.Grade) - int(b.Grade) })
 	c.cfg.OnUpdate(u)

@@ -11,8 +11,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"shoal/engine/transport"
@@ -41,102 +39,18 @@ type Stats struct {
 	Expired   uint64       `json:"expired"`
 	Refused   uint64       `json:"refused"`
 	Swarms    []SwarmStats `json:"swarms"` // the largest first, at most 100
+
+	// What peers have reported since the tracker began.
+	Watching int      `json:"watching"` // viewers, as peers say
+	Reports  uint64   `json:"reports"`
+	Saving   *float64 `json:"saving"` // P2P / (P2P + CDN); null: no bytes yet
+	Reported Figures  `json:"reported"`
 }
 
 // SwarmStats is one title of /stats.
 type SwarmStats struct {
 	Title string `json:"title"` // hexadecimal
 	Peers int    `json:"peers"`
-}
-
-// metrics are counted where things happen; numbers of the state are read from
-// it when Prometheus asks.
-type metrics struct {
-	registry *prometheus.Registry
-	server   *Server
-	dropped  *prometheus.CounterVec
-	refused  *prometheus.CounterVec
-	tickets  prometheus.Counter
-
-	peers, titles, viewers                *prometheus.Desc
-	joins, announces, expired, candidates *prometheus.Desc
-	datagrams, bytes, transportDropped    *prometheus.Desc
-}
-
-func newMetrics(registry *prometheus.Registry, s *Server) *metrics {
-	desc := func(name, help string, labels ...string) *prometheus.Desc {
-		return prometheus.NewDesc("shoal_tracker_"+name, help, labels, nil)
-	}
-	m := &metrics{
-		registry: registry, server: s,
-		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "shoal_tracker_dropped_total", Help: "Messages of peers that were dropped, by reason.",
-		}, []string{"reason"}),
-		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "shoal_tracker_refused_total", Help: "Joins and announces that were refused, by reason.",
-		}, []string{"reason"}),
-		tickets: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "shoal_tracker_tickets_total", Help: "Tickets issued.",
-		}),
-		peers:            desc("peers", "Peers online."),
-		titles:           desc("titles", "Titles with a swarm."),
-		viewers:          desc("viewers", "Viewers in all swarms."),
-		joins:            desc("joins_total", "Joins admitted."),
-		announces:        desc("announces_total", "Announces answered."),
-		expired:          desc("expired_total", "Peers that missed three heartbeats."),
-		candidates:       desc("candidates_total", "Candidates handed out."),
-		datagrams:        desc("datagrams_total", "UDP datagrams, QUIC included.", "direction"),
-		bytes:            desc("bytes_total", "UDP payload bytes, QUIC included.", "direction"),
-		transportDropped: desc("datagrams_dropped_total", "Datagrams dropped before a session, by reason.", "reason"),
-	}
-	registry.MustRegister(m, m.dropped, m.refused, m.tickets,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return m
-}
-
-// Describe implements prometheus.Collector.
-func (m *metrics) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{
-		m.peers, m.titles, m.viewers, m.joins, m.announces, m.expired, m.candidates,
-		m.datagrams, m.bytes, m.transportDropped,
-	} {
-		out <- d
-	}
-}
-
-// Collect implements prometheus.Collector.
-func (m *metrics) Collect(out chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), healthTimeout)
-	defer cancel()
-	snapshot, ok := m.server.snapshot(ctx, 0)
-	if !ok {
-		return
-	}
-	gauge := func(d *prometheus.Desc, v int) {
-		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(v))
-	}
-	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
-		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
-	}
-	gauge(m.peers, snapshot.state.Peers)
-	gauge(m.titles, snapshot.titles)
-	gauge(m.viewers, snapshot.viewers)
-	counter(m.joins, snapshot.state.Joined)
-	counter(m.announces, snapshot.state.Announces)
-	counter(m.expired, snapshot.state.Expired)
-	counter(m.candidates, snapshot.state.Handed)
-	t := snapshot.transport
-	counter(m.datagrams, t.PacketsIn, "in")
-	counter(m.datagrams, t.PacketsOut, "out")
-	counter(m.bytes, t.BytesIn, "in")
-	counter(m.bytes, t.BytesOut, "out")
-	for reason, n := range map[string]uint64{
-		"garbage": t.DroppedGarbage, "unknown": t.DroppedUnknown, "forged": t.DroppedForged,
-		"replayed": t.DroppedReplayed, "oversize": t.DroppedOversize, "inbox_full": t.DroppedInboxFull,
-		"quic_full": t.DroppedQUICFull, "kernel": t.DroppedKernel,
-	} {
-		counter(m.transportDropped, n, reason)
-	}
 }
 
 type snapshot struct {
@@ -171,7 +85,11 @@ func (s *Server) listenHTTP() error {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", s.serveHealth)
-	mux.HandleFunc("GET /stats", s.serveStats)
+	guard := newGuard(s.cfg.AllowHosts)
+	mux.HandleFunc("GET /stats", guard.protect(s.serveStats))
+	mux.HandleFunc("GET /api/swarms", guard.protect(s.serveSwarms))
+	mux.HandleFunc("GET /{$}", guard.protect(servePage))
+	mux.HandleFunc("GET "+assetsPath, guard.protect(serveAsset))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))
 	s.listener = listener
 	s.web = &http.Server{
@@ -207,11 +125,14 @@ func (s *Server) serveStats(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the tracker does not answer", http.StatusServiceUnavailable)
 		return
 	}
+	totals := snapshot.state.Totals
 	stats := Stats{
 		URL: s.URL().String(), UptimeS: time.Since(s.started).Seconds(),
 		Peers: snapshot.state.Peers, Titles: snapshot.titles, Viewers: snapshot.viewers,
 		Joins: snapshot.state.Joined, Announces: snapshot.state.Announces,
 		Expired: snapshot.state.Expired, Refused: snapshot.state.Refused,
+		Watching: snapshot.state.Watching, Reports: snapshot.state.Reports,
+		Saving: saving(&totals), Reported: figures(&totals),
 		Swarms: make([]SwarmStats, 0, len(snapshot.largest)),
 	}
 	for _, t := range snapshot.largest {

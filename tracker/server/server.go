@@ -5,7 +5,8 @@
 // as sealed datagrams keyed from it, so that an idle peer costs no QUIC
 // connection with its timers and keep-alives. Every answer is a function of
 // package tracker's State; this package adds sessions, tickets, and HTTP for
-// operators (/healthz, /metrics, /stats).
+// operators: the swarm view at /, which polls /api/swarms, and /healthz,
+// /metrics, /stats.
 //
 // Start, URL and Close may be called from any goroutine. Inside, one goroutine
 // (run) owns the State, the sessions and their channels; others hand it
@@ -72,8 +73,16 @@ type Config struct {
 	// Listen is the UDP address "HOST:PORT". Default: all addresses, any port.
 	Listen string
 
-	// HTTP is the TCP address of /healthz, /metrics and /stats. Default: none.
+	// HTTP is the TCP address of the swarm view, /healthz, /metrics and /stats.
+	// Default: none.
 	HTTP string
+
+	// AllowHosts are names by which the swarm view and /stats may be asked for,
+	// beside addresses and localhost.
+	AllowHosts []string
+
+	// Titles are the names of titles, for the swarm view.
+	Titles map[store.TitleID]string
 
 	// StateDir keeps the tracker's key, so that its fingerprint, its tickets and
 	// its peers' positions survive a restart. Default: kept nowhere.
@@ -120,6 +129,9 @@ type Server struct {
 	timers   timers
 	announce wire.Announce // scratch of one datagram
 	leave    wire.TrackerLeave
+	reported wire.TrackerReport
+
+	views views
 }
 
 // Start listens and serves until Close.
@@ -156,6 +168,7 @@ func Start(cfg Config) (*Server, error) {
 		stopped: make(chan struct{}),
 		state:   tracker.New(seededRand(), cfg.Store, cfg.Bounds), store: cfg.Store,
 		sessions: map[*transport.Channel]*member{}, byPeer: map[wire.PeerID]*member{},
+		views: views{kept: map[store.TitleID]keptView{}},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.metrics = newMetrics(prometheus.NewRegistry(), s)
@@ -196,12 +209,26 @@ func (s *Server) URL() tracker.URL {
 	return u
 }
 
-// HTTPAddr is where /healthz, /metrics and /stats are; empty without them.
+// HTTPAddr is where HTTP is answered; empty without it.
 func (s *Server) HTTPAddr() string {
 	if s.listener == nil {
 		return ""
 	}
 	return s.listener.Addr().String()
+}
+
+// ViewURL is where a browser on this machine finds the swarm view; empty
+// without HTTP.
+func (s *Server) ViewURL() string {
+	addr, err := netip.ParseAddrPort(s.HTTPAddr())
+	if err != nil {
+		return ""
+	}
+	ip := addr.Addr().Unmap()
+	if ip.IsUnspecified() {
+		ip = netip.AddrFrom4([4]byte{127, 0, 0, 1}) // [::] listens there as well
+	}
+	return "http://" + netip.AddrPortFrom(ip.WithZone(""), addr.Port()).String() + "/"
 }
 
 // Close stops serving and waits for all goroutines.

@@ -359,8 +359,8 @@ func TestGarbageIsCountedAndTheTrackerLivesOn(t *testing.T) {
 	eventually(t, "the drops to be counted", func() bool {
 		_, metrics := get(t, s, "/metrics")
 		return strings.Contains(metrics, `shoal_tracker_dropped_total{reason="join"} 2`) &&
-			strings.Contains(metrics, `shoal_tracker_dropped_total{reason="malformed"} 3`) &&
-			strings.Contains(metrics, `shoal_tracker_dropped_total{reason="kind"} 13`)
+			strings.Contains(metrics, `shoal_tracker_dropped_total{reason="malformed"} 4`) &&
+			strings.Contains(metrics, `shoal_tracker_dropped_total{reason="kind"} 12`)
 	})
 	newViewer(t, s.URL().String(), 4, nil).wantUpdate("an answer", anything)
 }

@@ -178,6 +178,12 @@ func (s *Server) handle(now time.Time, session *transport.Session, kind uint8, b
 			return false, err
 		}
 		return s.depart(now, session, &s.leave), nil
+	case wire.KindTrackerReport:
+		if err := wire.ParseTrackerReport(&s.reported, body); err != nil {
+			return false, err
+		}
+		s.report(now, session)
+		return false, nil
 	case wire.KindAck, wire.KindPing, wire.KindPong:
 		return false, nil // consumed by the channel
 	default:
