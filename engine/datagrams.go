@@ -25,6 +25,7 @@ func (l *loop) receive(now time.Time, b *transport.Batch) {
 	for _, x := range l.arrivals {
 		l.core.Arrived(now, x.peer, x.piece, x.mask)
 	}
+	l.e.line.fromPeers(now, arrivedBytes(l.arrivals))
 	l.arrivals = l.arrivals[:0]
 }
 

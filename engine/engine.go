@@ -52,6 +52,7 @@ type Engine struct {
 	playedBytes atomic.Int64
 	cachedBytes atomic.Int64
 	titleCount  atomic.Int64
+	line        line
 
 	// guarded by foldersMu
 	foldersMu sync.Mutex
@@ -100,6 +101,7 @@ func New(cfg Config) (*Engine, error) {
 		e.closeParts()
 		return nil, err
 	}
+	e.loadLine(time.Now())
 	e.startWorkers()
 	if e.endpoint != nil {
 		if e.tracker, err = e.startTracker(); err != nil {
@@ -186,6 +188,9 @@ func (e *Engine) startWorkers() {
 	e.spawn(e.putWorker)
 	e.spawn(e.recoverWorker)
 	e.spawn(e.protectWorker)
+	if e.cfg.CacheDir != "" {
+		e.spawn(e.keepLine)
+	}
 }
 
 // spawn starts a goroutine for which Close waits; false when the engine is closing.

@@ -137,6 +137,7 @@ func (j *fetchJob) pass() {
 // fetched copies those chunks of a step into their piece that are not there yet.
 func (l *loop) fetched(now time.Time, j *fetchJob, s *step) {
 	defer steps.Put(s)
+	l.e.line.fromCDN(now, s.n)
 	pc := swarm.Piece{File: j.content.handle, Index: pieceOf(s.off)}
 	base := int64(pc.Index) * wire.PieceBytes
 	size := wire.PieceSize(j.content.length, pc.Index)

@@ -191,6 +191,9 @@ func (l *loop) cycle(now time.Time) time.Duration {
 			break
 		}
 	}
+	if l.e.line.all.busy {
+		l.e.line.settle(len(l.fetches) > 0, l.core.Awaiting())
+	}
 	l.serve(now)
 	next := l.core.Next()
 	for _, p := range l.byID {

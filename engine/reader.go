@@ -41,8 +41,13 @@ const (
 	advanceBytes = 1 << 20
 
 	// readerStall is how long a read may wait for one piece when its deadline
-	// has passed.
+	// has passed and nothing at all arrives.
 	readerStall = time.Second
+
+	// readerPatience is how long it may wait while something arrives: on a slow
+	// line that several reads share, a piece takes seconds. hls.js gives up on a
+	// first byte after 10 s.
+	readerPatience = 8 * time.Second
 
 	// wantShare of the cache is the most that one read asks for at once, for
 	// the same reason.
@@ -328,8 +333,12 @@ func (l *loop) failReader(r *Reader, err error) {
 // expireReaders fails the reads whose player has lost its patience while no
 // byte came. One that still makes progress goes on: the player knows better.
 func (l *loop) expireReaders(now time.Time) {
+	patience := readerStall
+	if now.Sub(l.e.line.all.last) < readerStall {
+		patience = readerPatience
+	}
 	for _, r := range l.readers {
-		if !r.waits || r.deadline.IsZero() || now.Before(r.deadline) || now.Sub(r.since) < readerStall {
+		if !r.waits || r.deadline.IsZero() || now.Before(r.deadline) || now.Sub(r.since) < patience {
 			continue
 		}
 		err := r.content.failure

@@ -42,7 +42,9 @@ func (s *Scheduler) Assign(now time.Time, out []Ask) []Ask {
 		t := ready[seen]
 		open := t.open() // 0: the CDN has it in hand
 		if open == 0 || t.holders.and(free).Empty() {
-			ready[kept] = t
+			if kept != seen {
+				ready[kept] = t
+			}
 			kept++
 			continue
 		}
@@ -104,7 +106,11 @@ func (s *Scheduler) ask(at time.Duration, t *task, id Seed, mask uint64, tier Ti
 		d.meter.begin(at)
 	}
 	d.outstanding += chunkBytes(mask)
-	t.asks = append(t.asks, ask{seed: id, mask: mask, all: mask, at: at, due: at + d.patience()})
+	s.owing.Add(id)
+	due := at + d.patience()
+	t.asks = append(t.asks, ask{seed: id, mask: mask, all: mask, at: at, told: t.deadline, due: due})
+	t.pending |= mask
+	s.expiry = min(s.expiry, due, d.lastHeard+d.stallAfter())
 	return Ask{Seed: id, Piece: t.piece, Mask: mask, Tier: tier, Deadline: s.epoch.Add(t.deadline)}
 }
 

@@ -26,6 +26,7 @@ type CDNMeter struct {
 	running   int
 	firstByte [firstByteSamples]time.Duration
 	samples   int
+	p95       time.Duration // of firstByte
 }
 
 // NewCDNMeter returns a meter that knows nothing yet.
@@ -48,6 +49,10 @@ func (m *CDNMeter) Done(now time.Time, firstByte time.Duration) {
 	if firstByte > 0 {
 		m.firstByte[m.samples%firstByteSamples] = firstByte
 		m.samples++
+		n := min(m.samples, firstByteSamples)
+		sorted := m.firstByte
+		slices.Sort(sorted[:n])
+		m.p95 = sorted[(n-1)*95/100]
 	}
 }
 
@@ -57,10 +62,8 @@ func (m *CDNMeter) Estimate() CDN {
 	if c.BytesPerSec == 0 {
 		c.BytesPerSec = priorCDNRate
 	}
-	if n := min(m.samples, firstByteSamples); n > 0 {
-		sorted := m.firstByte
-		slices.Sort(sorted[:n])
-		c.FirstByte = sorted[(n-1)*95/100]
+	if m.samples > 0 {
+		c.FirstByte = m.p95
 	}
 	return c
 }

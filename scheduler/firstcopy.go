@@ -47,17 +47,48 @@ func Lot(root [32]byte, index uint32, u float64) float64 {
 // n 0 is a swarm of unknown size: a peer waits to hear of others, and then acts
 // as if alone.
 func Copies(waited, slack, lead time.Duration, n int) float64 {
+	switch when, done := progress(waited, slack, lead, n); when {
+	case everybody:
+		return math.Inf(1)
+	case nobody:
+		return 0
+	default:
+		return firstCopies * math.Pow(float64(n)/firstCopies, done)
+	}
+}
+
+// takers says who may take a first copy.
+type takers uint8
+
+const (
+	nobody takers = iota
+	some
+	everybody
+)
+
+// progress returns who may take a first copy, and when that is some, which share
+// of the time there is has passed.
+func progress(waited, slack, lead time.Duration, n int) (takers, float64) {
 	switch {
 	case n == 1:
-		return math.Inf(1)
+		return everybody, 1
 	case waited < askAround && slack > askAroundSlack:
-		return 0
+		return nobody, 0
 	case n == 0 || slack <= firstCopyReserve:
-		return math.Inf(1)
+		return everybody, 1
 	}
 	left := max(slack-lead-firstCopyReserve, (slack-firstCopyReserve)/3)
-	done := float64(waited) / float64(waited+left)
-	return firstCopies * math.Pow(float64(n)/firstCopies, done)
+	return some, float64(waited) / float64(waited+left)
+}
+
+// turn is the share of the time after which a peer with this lot takes a copy:
+// lot × n < Copies, solved for the progress, as the same logarithms would else
+// be taken for every piece in every round.
+func turn(lot float64, n int) float64 {
+	if n < 2 {
+		return 0
+	}
+	return math.Log(lot*float64(n)/firstCopies) / math.Log(float64(n)/firstCopies)
 }
 
 // FirstCopies appends pieces that nobody in reach has and that it is this peer's
@@ -70,7 +101,11 @@ func (s *Scheduler) FirstCopies(now time.Time, limitBytes int, out []Gap) []Gap 
 		if limitBytes <= 0 {
 			break
 		}
-		if !t.holders.Empty() || t.lot*float64(t.swarm) >= Copies(at-t.since, t.deadline-at, t.lead, t.swarm) {
+		if !t.holders.Empty() {
+			continue
+		}
+		when, done := progress(at-t.since, t.deadline-at, t.lead, t.swarm)
+		if when == nobody || when == some && done <= t.turn {
 			continue
 		}
 		if gap := t.open(); gap != 0 {

@@ -96,6 +96,7 @@ type ask struct {
 	mask uint64        // still outstanding
 	all  uint64        // as asked: chunks travel in ascending order, which shows gaps
 	at   time.Duration // when it was asked
+	told time.Duration // the deadline that it was told
 	due  time.Duration // when the seed has failed to deliver
 }
 
@@ -107,20 +108,24 @@ type Source struct {
 
 // task is a needed piece and all that is known of its download.
 type task struct {
-	piece    Piece
+	// What every round of scheduling looks at, of every task: a cache line.
 	deadline time.Duration // since the scheduler's epoch
-	since    time.Duration // when it was first needed
-	lot      float64
-	swarm    int
-	lead     time.Duration
 	full     uint64
 	have     uint64 // arrived
 	cdn      uint64 // being fetched from the CDN
-	state    state
+	pending  uint64 // outstanding at some seed: the union of asks
 	holders  SeedSet
-	avoid    SeedSet // suspects, after a failed hash
-	asks     []ask
-	sources  []Source
+	state    state
+
+	piece   Piece
+	since   time.Duration // when it was first needed
+	lot     float64
+	turn    float64 // see FirstCopies
+	swarm   int
+	lead    time.Duration
+	avoid   SeedSet // suspects, after a failed hash
+	asks    []ask
+	sources []Source
 
 	// Room for the usual number of asks and sources, so that they cost no
 	// allocation of their own.
@@ -129,12 +134,14 @@ type task struct {
 }
 
 // asked returns the chunks outstanding at some seed.
-func (t *task) asked() uint64 {
-	var m uint64
+func (t *task) asked() uint64 { return t.pending }
+
+// recount restores pending after asks have changed.
+func (t *task) recount() {
+	t.pending = 0
 	for i := range t.asks {
-		m |= t.asks[i].mask
+		t.pending |= t.asks[i].mask
 	}
-	return m
 }
 
 // open returns the chunks that nobody has been asked for.

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -56,7 +57,7 @@ func TestInvariantsHoldUnderAnyEvents(t *testing.T) {
 
 func checkGaps(rt *rapid.T, s *Scheduler, gaps []Gap) {
 	for _, g := range gaps {
-		task := s.tasks[g.Piece]
+		task := s.task(g.Piece)
 		require.NotNil(rt, task)
 		require.Zero(rt, g.Mask&(task.have|task.cdn), "what is here or on its way is not fetched")
 	}
@@ -64,7 +65,7 @@ func checkGaps(rt *rapid.T, s *Scheduler, gaps []Gap) {
 
 func checkAsks(rt *rapid.T, s *Scheduler, asks []Ask) {
 	for _, a := range asks {
-		task := s.tasks[a.Piece]
+		task := s.task(a.Piece)
 		require.NotZero(rt, a.Mask)
 		require.Zero(rt, a.Mask&^task.full)
 		require.Zero(rt, a.Mask&task.have)
@@ -76,21 +77,49 @@ func checkAsks(rt *rapid.T, s *Scheduler, asks []Ask) {
 func checkBooks(rt *rapid.T, s *Scheduler) {
 	var outstanding [MaxSeeds]int
 	var holds [MaxSeeds]int
-	for _, task := range s.tasks {
+	expiry := never
+	s.tasks.All(func(task *task) {
 		require.Zero(rt, task.have&^task.full)
+		asked := uint64(0)
 		require.Zero(rt, task.asked()&task.have, "a chunk that is here is still asked for")
 		for _, a := range task.asks {
 			outstanding[a.seed] += chunkBytes(a.mask)
+			asked |= a.mask
+			expiry = min(expiry, a.due)
 		}
+		require.Equal(rt, asked, task.asked())
 		for h := task.holders; !h.Empty(); {
 			holds[h.pop()]++
 		}
-	}
+	})
 	for id := range s.seeds {
 		d := &s.seeds[id]
+		require.Equal(rt, d.outstanding > 0, s.owing.Has(Seed(id)))
+		if d.outstanding > 0 {
+			expiry = min(expiry, d.lastHeard+d.stallAfter())
+		}
 		if d.outstanding != outstanding[id] || d.holds != holds[id] || d.success < 0 || d.success > 1 {
 			rt.Fatalf("seed %d: outstanding %d (asks %d), holds %d (tasks %d), success %v",
 				id, d.outstanding, outstanding[id], d.holds, holds[id], d.success)
 		}
 	}
+	if expiry != never {
+		require.LessOrEqual(rt, s.expiry, expiry, "Expire would be called too late")
+	}
+}
+
+func TestTurnIsWhenTheLotIsBelowTheCopies(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(2, 10_000_000).Draw(t, "n")
+		lot := rapid.Float64Range(0, 0.999999).Draw(t, "lot")
+		ms := func(name string, most int) time.Duration {
+			return time.Duration(rapid.IntRange(0, most).Draw(t, name)) * time.Millisecond
+		}
+		waited, slack, lead := ms("waited", 60_000), ms("slack", 60_000), ms("lead", 30_000)
+		when, done := progress(waited, slack, lead, n)
+		if when != some || math.Abs(done-turn(lot, n)) < 1e-9 {
+			return
+		}
+		require.Equal(t, lot*float64(n) < Copies(waited, slack, lead, n), done > turn(lot, n))
+	})
 }

@@ -52,6 +52,10 @@ func byDeadline(a, b *task) int {
 	if c := cmp.Compare(a.deadline, b.deadline); c != 0 {
 		return c
 	}
+	return byPlace(a, b)
+}
+
+func byPlace(a, b *task) int {
 	if c := cmp.Compare(a.piece.File, b.piece.File); c != 0 {
 		return c
 	}

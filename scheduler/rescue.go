@@ -49,6 +49,9 @@ func (s *Scheduler) Rescue(now time.Time, cdn CDN, limitBytes int, out []Gap) []
 	at := s.at(now)
 	s.active.settle(stateActive)
 	s.ready.settle(stateReady)
+	if !s.urgent(at, cdn) {
+		return out
+	}
 	var plan [MaxSeeds]seedPlan
 	usable := s.usable(at)
 	for b := usable; !b.Empty(); {
@@ -85,6 +88,26 @@ func (s *Scheduler) Rescue(now time.Time, cdn CDN, limitBytes int, out []Gap) []
 		}
 	}
 	return out[:due]
+}
+
+// urgent tells whether anything would have to be fetched if no seed delivered
+// anything more. Only then is it worth while to lay the pieces out on the seeds:
+// they can only take work from the CDN.
+func (s *Scheduler) urgent(at time.Duration, cdn CDN) bool {
+	demand := float64(cdn.InFlight)
+	rate := max(cdn.BytesPerSec, 1)
+	m := merged{a: s.active.items, r: s.ready.items}
+	for t := m.next(); t != nil && t.deadline-at < rescueHorizon; t = m.next() {
+		gap := t.missing() &^ t.cdn
+		if gap == 0 {
+			continue
+		}
+		demand += float64(chunkBytes(gap))
+		if at+cdn.FirstByte+seconds(demand/rate)+cdn.Margin >= t.deadline {
+			return true
+		}
+	}
+	return false
 }
 
 // justAsked returns the chunks whose request can't have been answered yet. To take

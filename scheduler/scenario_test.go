@@ -192,10 +192,33 @@ func TestPieceOvertakenByALaterOneIsAskedForAgainSoon(t *testing.T) {
 	require.Empty(t, sc.s.Expire(sc.now))
 	require.Empty(t, sc.revoked(), "it may be reordered")
 	sc.advance(30 * time.Millisecond) // a quarter of the round trip and 25 ms
-	require.False(t, sc.s.NextExpiry().After(sc.now))
+	require.False(t, sc.s.NextExpiry(sc.now).After(sc.now))
 	require.Empty(t, sc.s.Expire(sc.now), "the seed is not to blame")
 	require.Equal(t, whole, sc.revoked()[1], "what is left of piece 2 is still on its way")
 	require.Equal(t, piece(1), sc.asks()[1][0].Piece)
+}
+
+func TestSeedThatCannotTellDeadlinesApartHasLostNothing(t *testing.T) {
+	sc := newScenario(t)
+	sc.seedUp(1)
+	sc.proven(1, 10e6)
+	sc.need(1, 10*time.Second, 1)
+	sc.need(2, 10*time.Second+10*time.Millisecond, 1)
+	require.Len(t, sc.asks()[1], 2)
+	// Both move, and piece 1 becomes the later one: the seed does not know.
+	sc.need(1, 10*time.Second+500*time.Millisecond)
+	sc.need(2, 10*time.Second)
+	sc.advance(10 * time.Millisecond)
+	sc.s.Arrived(sc.now, 1, piece(1), quarter)
+	// A third, of the same segment as piece 2: of deadlines told at different
+	// moments, in milliseconds, the seed may take either for the earlier one.
+	sc.need(3, 10*time.Second-10*time.Millisecond+time.Microsecond, 1)
+	require.Len(t, sc.asks()[1], 1)
+	sc.advance(10 * time.Millisecond)
+	sc.s.Arrived(sc.now, 1, piece(3), quarter)
+	sc.advance(60 * time.Millisecond)
+	require.Empty(t, sc.s.Expire(sc.now))
+	require.Empty(t, sc.revoked())
 }
 
 func TestReorderedChunksAreNotTakenForLost(t *testing.T) {

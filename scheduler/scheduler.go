@@ -2,12 +2,16 @@ package scheduler
 
 import (
 	"time"
+
+	"shoal/internal/pieces"
 )
 
 // Config bounds a Scheduler. The zero value works.
 type Config struct {
 	// MaxActive bounds the pieces in progress. Default 256: 16 MiB of buffers.
 	MaxActive int
+	// MaxSeeds bounds the seeds: slots are below it. Default and most 128.
+	MaxSeeds int
 }
 
 // Scheduler holds the pieces that are needed, the seeds that may have them, and
@@ -15,13 +19,18 @@ type Config struct {
 type Scheduler struct {
 	cfg    Config
 	epoch  time.Time
-	tasks  map[Piece]*task
+	tasks  pieces.Table[task]
 	ready  queue
 	active queue
 
-	seeds  [MaxSeeds]seed
+	seeds  []seed
 	up     SeedSet
+	owing  SeedSet // seeds that have something outstanding
+	thaws  SeedSet // seeds that were frozen and may be still
 	revoke []Revoke
+
+	// expiry is not after the time at which Expire has work.
+	expiry time.Duration
 
 	received  int64 // bytes of chunks that were of use, from seeds
 	duplicate int64 // asked twice on purpose (end game)
@@ -48,16 +57,24 @@ func New(now time.Time, cfg Config) *Scheduler {
 	if cfg.MaxActive <= 0 {
 		cfg.MaxActive = 256
 	}
-	return &Scheduler{cfg: cfg, epoch: now, tasks: make(map[Piece]*task)}
+	if cfg.MaxSeeds <= 0 || cfg.MaxSeeds > MaxSeeds {
+		cfg.MaxSeeds = MaxSeeds
+	}
+	return &Scheduler{cfg: cfg, epoch: now, expiry: never, seeds: make([]seed, cfg.MaxSeeds)}
 }
 
 func (s *Scheduler) at(now time.Time) time.Duration { return now.Sub(s.epoch) }
 
+func (s *Scheduler) task(p Piece) *task { return s.tasks.Get(p.File, p.Index) }
+
 // Need adds a piece, or re-times one that is known.
 func (s *Scheduler) Need(now time.Time, n Need) {
 	deadline := s.at(n.Deadline)
-	if t, ok := s.tasks[n.Piece]; ok {
-		t.swarm, t.lead = n.Swarm, n.Lead
+	if t := s.task(n.Piece); t != nil {
+		t.lead = n.Lead
+		if t.swarm != n.Swarm {
+			t.swarm, t.turn = n.Swarm, turn(t.lot, n.Swarm)
+		}
 		if t.deadline != deadline {
 			t.deadline = deadline
 			s.ready.unsorted, s.active.unsorted = true, true
@@ -65,29 +82,30 @@ func (s *Scheduler) Need(now time.Time, n Need) {
 		return
 	}
 	t := &task{piece: n.Piece, deadline: deadline, since: s.at(now), lot: n.Lot, swarm: n.Swarm, lead: n.Lead, full: n.Full}
+	t.turn = turn(t.lot, t.swarm)
 	t.asks, t.sources = t.askRoom[:0], t.sourceRoom[:0]
 	for h := n.Holders.and(s.up); !h.Empty(); {
 		id := h.pop()
 		t.holders.Add(id)
 		s.seeds[id].holds++
 	}
-	s.tasks[n.Piece] = t
+	s.tasks.Put(n.Piece.File, n.Piece.Index, t)
 	s.ready.add(t)
 }
 
 // Known reports whether the piece is needed and not yet verified.
-func (s *Scheduler) Known(p Piece) bool { _, ok := s.tasks[p]; return ok }
+func (s *Scheduler) Known(p Piece) bool { return s.task(p) != nil }
 
 // Begun reports whether any chunk of the piece has arrived or is on its way.
 func (s *Scheduler) Begun(p Piece) bool {
-	t, ok := s.tasks[p]
-	return ok && (t.have|t.cdn|t.asked()) != 0
+	t := s.task(p)
+	return t != nil && (t.have|t.cdn|t.asked()) != 0
 }
 
 // Pending returns the chunks of the piece that are asked of seeds, and those
 // that the CDN was asked for, and that have not arrived.
 func (s *Scheduler) Pending(p Piece) (seeds, cdn uint64) {
-	if t, ok := s.tasks[p]; ok {
+	if t := s.task(p); t != nil {
 		return t.asked() &^ t.have, t.cdn &^ t.have
 	}
 	return 0, 0
@@ -96,15 +114,15 @@ func (s *Scheduler) Pending(p Piece) (seeds, cdn uint64) {
 // Forget drops a piece: it is verified, or nobody needs it any more. What is
 // still outstanding is withdrawn.
 func (s *Scheduler) Forget(now time.Time, p Piece) {
-	t, ok := s.tasks[p]
-	if !ok {
+	t := s.task(p)
+	if t == nil {
 		return
 	}
 	s.withdraw(s.at(now), t, ^uint64(0))
 	for h := t.holders; !h.Empty(); {
 		s.seeds[h.pop()].holds--
 	}
-	delete(s.tasks, p)
+	s.tasks.Delete(p.File, p.Index)
 	s.setState(t, stateGone)
 }
 
@@ -133,7 +151,7 @@ func (s *Scheduler) queueOf(st state) *queue {
 // Missing returns the chunks of p that have not arrived; 0 when p is complete or
 // not needed.
 func (s *Scheduler) Missing(p Piece) uint64 {
-	if t, ok := s.tasks[p]; ok {
+	if t := s.task(p); t != nil {
 		return t.missing()
 	}
 	return 0
@@ -142,7 +160,7 @@ func (s *Scheduler) Missing(p Piece) uint64 {
 // Sources returns whom the chunks of p came from. The slice is valid until the
 // next call.
 func (s *Scheduler) Sources(p Piece) []Source {
-	if t, ok := s.tasks[p]; ok {
+	if t := s.task(p); t != nil {
 		return t.sources
 	}
 	return nil
@@ -152,8 +170,8 @@ func (s *Scheduler) Sources(p Piece) []Source {
 // whether the piece is now complete (once: it is then being verified).
 func (s *Scheduler) Arrived(now time.Time, id Seed, p Piece, mask uint64) (fresh uint64, complete bool) {
 	at := s.at(now)
-	t, ok := s.tasks[p]
-	if !ok {
+	t := s.task(p)
+	if t == nil {
 		return 0, false
 	}
 	fresh = mask & t.full &^ t.have
@@ -167,8 +185,8 @@ func (s *Scheduler) Arrived(now time.Time, id Seed, p Piece, mask uint64) (fresh
 
 // FetchedCDN records chunks that came from the CDN, as Arrived does for seeds.
 func (s *Scheduler) FetchedCDN(now time.Time, p Piece, mask uint64) (fresh uint64, complete bool) {
-	t, ok := s.tasks[p]
-	if !ok {
+	t := s.task(p)
+	if t == nil {
 		return 0, false
 	}
 	fresh = mask & t.full &^ t.have
@@ -195,8 +213,8 @@ func (s *Scheduler) take(at time.Duration, t *task, from Seed, fresh uint64) (co
 // Failed puts a complete piece whose hash did not match back to the start. Its
 // seeds are avoided: they are asked for it again only when nobody else has it.
 func (s *Scheduler) Failed(now time.Time, p Piece) {
-	t, ok := s.tasks[p]
-	if !ok || t.state != stateVerifying {
+	t := s.task(p)
+	if t == nil || t.state != stateVerifying {
 		return
 	}
 	for _, src := range t.sources {
@@ -213,7 +231,7 @@ func (s *Scheduler) Failed(now time.Time, p Piece) {
 // TakenByCDN records that chunks are being fetched from the CDN, and withdraws
 // them from the seeds.
 func (s *Scheduler) TakenByCDN(now time.Time, p Piece, mask uint64) {
-	if t, ok := s.tasks[p]; ok {
+	if t := s.task(p); t != nil {
 		mask &= t.missing()
 		s.withdraw(s.at(now), t, mask)
 		t.cdn |= mask
@@ -222,21 +240,21 @@ func (s *Scheduler) TakenByCDN(now time.Time, p Piece, mask uint64) {
 
 // ReleasedByCDN records that the CDN will not deliver these chunks after all.
 func (s *Scheduler) ReleasedByCDN(p Piece, mask uint64) {
-	if t, ok := s.tasks[p]; ok {
+	if t := s.task(p); t != nil {
 		t.cdn &^= mask
 	}
 }
 
 // HeldElsewhere reports whether some usable seed has p.
 func (s *Scheduler) HeldElsewhere(now time.Time, p Piece) bool {
-	t, ok := s.tasks[p]
-	return ok && !t.holders.and(s.usable(s.at(now))).Empty()
+	t := s.task(p)
+	return t != nil && !t.holders.and(s.usable(s.at(now))).Empty()
 }
 
 // Held reports whether any seed has p, frozen ones included.
 func (s *Scheduler) Held(p Piece) bool {
-	t, ok := s.tasks[p]
-	return ok && !t.holders.Empty()
+	t := s.task(p)
+	return t != nil && !t.holders.Empty()
 }
 
 // Revoked appends the withdrawals since the last call: the owner sends CANCEL.
@@ -260,6 +278,7 @@ func (s *Scheduler) withdraw(at time.Duration, t *task, mask uint64) {
 		}
 	}
 	t.asks = kept
+	t.recount()
 }
 
 // settleAsk takes bytes off a seed's outstanding sum.
@@ -270,18 +289,19 @@ func (s *Scheduler) settleAsk(at time.Duration, id Seed, bytes int) {
 		panic("BUG: negative outstanding bytes")
 	}
 	if d.outstanding == 0 {
+		s.owing.Remove(id)
 		d.meter.end(at)
 	}
 }
 
 // Pieces returns how many pieces wait and how many are in progress.
 func (s *Scheduler) Pieces() (ready, active int) {
-	for _, t := range s.tasks {
+	s.tasks.All(func(t *task) {
 		if t.state == stateReady {
 			ready++
 		} else {
 			active++
 		}
-	}
+	})
 	return ready, active
 }

@@ -4,7 +4,7 @@ import "time"
 
 // seed returns the slot if it is in use.
 func (s *Scheduler) seed(id Seed) *seed {
-	if int(id) >= MaxSeeds || !s.seeds[id].up {
+	if int(id) >= len(s.seeds) || !s.seeds[id].up {
 		return nil
 	}
 	return &s.seeds[id]
@@ -14,6 +14,8 @@ func (s *Scheduler) seed(id Seed) *seed {
 func (s *Scheduler) SeedUp(id Seed, rtt time.Duration) {
 	s.seeds[id] = seed{up: true, rtt: rtt, success: 1}
 	s.up.Add(id)
+	s.owing.Remove(id)
+	s.thaws.Remove(id)
 }
 
 // SeedDown closes a slot: what was asked of it is open again, at once.
@@ -22,7 +24,7 @@ func (s *Scheduler) SeedDown(now time.Time, id Seed) {
 		return
 	}
 	s.dropAsks(s.at(now), id, false)
-	for _, t := range s.tasks {
+	s.tasks.All(func(t *task) {
 		t.holders.Remove(id)
 		t.avoid.Remove(id)
 		for i := range t.sources {
@@ -32,9 +34,11 @@ func (s *Scheduler) SeedDown(now time.Time, id Seed) {
 				t.sources[i].Seed = Departed
 			}
 		}
-	}
+	})
 	s.seeds[id] = seed{}
 	s.up.Remove(id)
+	s.owing.Remove(id)
+	s.thaws.Remove(id)
 }
 
 // Departed stands in provenance for a seed whose slot has been given up.
@@ -42,8 +46,8 @@ const Departed Seed = 254
 
 // Holds records that a seed has, or no longer has, a needed piece.
 func (s *Scheduler) Holds(id Seed, p Piece, has bool) {
-	t, ok := s.tasks[p]
-	if !ok || s.seed(id) == nil || t.holders.Has(id) == has {
+	t := s.task(p)
+	if t == nil || s.seed(id) == nil || t.holders.Has(id) == has {
 		return
 	}
 	if has {
@@ -60,6 +64,7 @@ func (s *Scheduler) Measured(id Seed, rtt time.Duration, loss float64) {
 	if d := s.seed(id); d != nil {
 		if rtt > 0 {
 			d.rtt = rtt
+			s.expiry = min(s.expiry, d.lastHeard+d.stallAfter())
 		}
 		d.loss = min(max(loss, 0), 1)
 	}
@@ -73,6 +78,7 @@ func (s *Scheduler) Freeze(now time.Time, id Seed, least time.Duration) time.Dur
 		return 0
 	}
 	s.dropAsks(s.at(now), id, false)
+	s.thaws.Add(id)
 	return d.freeze(s.at(now), least)
 }
 
@@ -90,7 +96,7 @@ func (s *Scheduler) Info(now time.Time, id Seed) SeedInfo {
 		return SeedInfo{}
 	}
 	return SeedInfo{
-		Score:            d.score(len(s.tasks)),
+		Score:            d.score(s.tasks.Len()),
 		RateBytesPerSec:  d.meter.rate,
 		OutstandingBytes: d.outstanding,
 		Frozen:           max(d.thaw-s.at(now), 0),
@@ -102,19 +108,22 @@ func (s *Scheduler) Info(now time.Time, id Seed) SeedInfo {
 // usable returns the seeds that may be asked.
 func (s *Scheduler) usable(at time.Duration) SeedSet {
 	set := s.up
-	for b := s.up; !b.Empty(); {
+	for b := s.thaws; !b.Empty(); {
 		id := b.pop()
 		if s.seeds[id].frozen(at) {
 			set.Remove(id)
+		} else {
+			s.thaws.Remove(id)
 		}
 	}
 	return set
 }
 
-// withRoom returns the usable seeds that may be asked for more.
+// withRoom returns the usable seeds that may be asked for more. Every budget
+// has room when nothing is outstanding.
 func (s *Scheduler) withRoom(at time.Duration) SeedSet {
 	set := s.usable(at)
-	for b := set; !b.Empty(); {
+	for b := set.and(s.owing); !b.Empty(); {
 		id := b.pop()
 		if s.seeds[id].room() < minRoom {
 			set.Remove(id)
@@ -130,7 +139,7 @@ func (s *Scheduler) delivered(at time.Duration, d *seed, id Seed, t *task, mask 
 	d.lastHeard = at
 	d.freezes = 0
 	d.meter.add(at, chunkBytes(mask))
-	begun := time.Duration(-1) // when the ask was made of which these are the first chunks
+	var begun *ask // the one of which these are the first chunks
 	for i := range t.asks {
 		a := &t.asks[i]
 		got := a.mask & mask
@@ -138,50 +147,60 @@ func (s *Scheduler) delivered(at time.Duration, d *seed, id Seed, t *task, mask 
 			continue
 		}
 		if a.mask == a.all {
-			begun = a.at
+			first := *a
+			begun = &first
 		}
 		a.mask &^= got
-		d.outstandingDone(at, got)
+		s.outstandingDone(at, id, got)
 		d.success += 0.02 * (1 - d.success)
 		lost := a.mask & (highest(got) - 1) & below(a.all, got)
 		if lost != 0 {
 			a.mask &^= lost
-			d.outstandingDone(at, lost)
+			s.outstandingDone(at, id, lost)
 			d.success -= 0.02 * d.success
 		}
 	}
 	t.dropEmptyAsks()
-	if begun >= 0 {
+	if begun != nil {
 		s.overtaken(at+d.overtakenAfter(), id, t, begun)
 	}
 }
 
 // overtaken shortens the patience with what a seed must have sent before it
-// began an ask made at asked: seeds serve in the order of deadlines, so what is
-// due before t, was asked no later and is still missing was lost on the way, or
-// waits for a slow disk. Without this a burst lost at the end of an ask holds
-// its room in the seed's budget until the patience with it is over.
-func (s *Scheduler) overtaken(due time.Duration, id Seed, t *task, asked time.Duration) {
+// began an ask: seeds serve in the order of the deadlines that they were told,
+// so what was due before, was asked no later and is still missing was lost on
+// the way, or waits for a slow disk. Without this a burst lost at the end of an
+// ask holds its room in the seed's budget until the patience with it is over.
+func (s *Scheduler) overtaken(due time.Duration, id Seed, t *task, begun *ask) {
 	for _, o := range s.active.items {
-		if o.state != stateActive || byDeadline(o, t) >= 0 {
+		if o.state != stateActive || o == t {
 			continue
 		}
 		for i := range o.asks {
-			if a := &o.asks[i]; a.seed == id && a.at <= asked {
+			if a := &o.asks[i]; a.seed == id && a.before(o, begun, t) {
 				a.due = min(a.due, due)
+				s.expiry = min(s.expiry, a.due)
 			}
 		}
 	}
 }
 
-func (d *seed) outstandingDone(at time.Duration, mask uint64) {
-	d.outstanding -= chunkBytes(mask)
-	if d.outstanding < 0 {
-		panic("BUG: negative outstanding bytes")
+// toldGrain is how exactly a seed knows a deadline: in milliseconds from when it
+// heard of it, and not at all of a later change. Of two that are nearer to each
+// other it may take either for the earlier one.
+const toldGrain = 2 * time.Millisecond
+
+// before tells whether a seed that was asked a, for o, and b, for t, surely
+// sends a first.
+func (a *ask) before(o *task, b *ask, t *task) bool {
+	if a.at == b.at && a.told == b.told {
+		return byPlace(o, t) < 0
 	}
-	if d.outstanding == 0 {
-		d.meter.end(at)
-	}
+	return a.at <= b.at && a.told+toldGrain < b.told
+}
+
+func (s *Scheduler) outstandingDone(at time.Duration, id Seed, mask uint64) {
+	s.settleAsk(at, id, chunkBytes(mask))
 }
 
 // highest returns the highest bit of mask.
@@ -210,6 +229,7 @@ func (t *task) dropEmptyAsks() {
 		}
 	}
 	t.asks = kept
+	t.recount()
 }
 
 // dropAsks reopens all that was asked of a seed; with tell it is also told.
@@ -237,13 +257,14 @@ func (s *Scheduler) dropAsks(at time.Duration, id Seed, tell bool) {
 // that stall. It returns the seeds that it froze.
 func (s *Scheduler) Expire(now time.Time) (stalled SeedSet) {
 	at := s.at(now)
-	for b := s.up; !b.Empty(); {
+	for b := s.owing; !b.Empty(); {
 		id := b.pop()
 		d := &s.seeds[id]
 		if d.outstanding > 0 && at-d.lastHeard >= d.stallAfter() {
 			s.dropAsks(at, id, true)
 			d.success *= 0.5
 			d.freeze(at, 0)
+			s.thaws.Add(id)
 			stalled.Add(id)
 		}
 	}
@@ -267,30 +288,46 @@ func (s *Scheduler) Expire(now time.Time) (stalled SeedSet) {
 	return stalled
 }
 
-// NextExpiry returns when Expire has work at the earliest; zero when nothing is
-// outstanding.
-func (s *Scheduler) NextExpiry() time.Time {
-	next := time.Duration(-1)
-	sooner := func(at time.Duration) {
-		if next < 0 || at < next {
-			next = at
-		}
-	}
-	for b := s.up; !b.Empty(); {
-		d := &s.seeds[b.pop()]
-		if d.outstanding > 0 {
-			sooner(d.lastHeard + d.stallAfter())
-		}
-	}
-	for _, t := range s.active.items {
-		for i := range t.asks {
-			if t.state == stateActive {
-				sooner(t.asks[i].due)
-			}
-		}
-	}
-	if next < 0 {
+// NextExpiry returns a time before which Expire has no work; zero when nothing
+// is outstanding. It may be too early, but then it is later when it is asked for
+// again at that time: most of what is outstanding is delivered, and to look for
+// the earliest patience after every delivery would cost more than to wake up in
+// vain now and then.
+func (s *Scheduler) NextExpiry(now time.Time) time.Time {
+	if s.owing.Empty() {
 		return time.Time{}
 	}
-	return s.epoch.Add(next)
+	if s.expiry <= s.at(now) {
+		s.expiry = s.exactExpiry()
+	}
+	return s.epoch.Add(s.expiry)
+}
+
+// ExpiryBound is NextExpiry without the look.
+func (s *Scheduler) ExpiryBound() time.Time {
+	if s.owing.Empty() {
+		return time.Time{}
+	}
+	return s.epoch.Add(s.expiry)
+}
+
+// never is later than any deadline.
+const never = time.Duration(1<<63 - 1)
+
+// exactExpiry is when Expire has work.
+func (s *Scheduler) exactExpiry() time.Duration {
+	next := never
+	for b := s.owing; !b.Empty(); {
+		d := &s.seeds[b.pop()]
+		next = min(next, d.lastHeard+d.stallAfter())
+	}
+	for _, t := range s.active.items {
+		if t.pending == 0 || t.state != stateActive {
+			continue
+		}
+		for i := range t.asks {
+			next = min(next, t.asks[i].due)
+		}
+	}
+	return next
 }

@@ -20,6 +20,7 @@ type demoFlags struct {
 	fixed    int
 	rate     float64
 	latency  time.Duration
+	open     bool
 }
 
 const (
@@ -41,6 +42,7 @@ func demoCommand() *cobra.Command {
 		Short: "Watch a title through a swarm of real processes on this machine",
 		Long:  demoHelp,
 		Example: `  shoal demo
+  shoal demo --open
   shoal demo --viewers 8 --duration 90s
   shoal demo --media ./my-title --json`,
 		Args: cobra.NoArgs,
@@ -54,6 +56,7 @@ func demoCommand() *cobra.Command {
 	flags.IntVar(&f.fixed, "fixed", 0, "rendition that all viewers play, 1 being the lowest; 0: players adapt")
 	flags.Float64Var(&f.rate, "origin-rate", demoRate, "what the origin sends at most, Mbit/s, all connections together")
 	flags.DurationVar(&f.latency, "origin-latency", demoLatency, "time until the origin begins to answer")
+	flags.BoolVar(&f.open, "open", false, "open the viewer page in a browser, to watch with the models")
 	cmd.AddCommand(demoOriginCommand())
 	return cmd
 }
@@ -66,7 +69,11 @@ of a video player (GETs in real time, 30 s of buffer) plays through each peer.
 Two viewers get a head start, the others join one after the other. First a
 player without shoal measures how fast the title starts from the origin.
 
-The exit status is 1 when any viewer saw the picture stop. A folder given with
+One more peer is yours: the demo prints the address of a page that plays the
+title in a browser and shows where each byte comes from, and the address of the
+tracker's view of the swarm. While you watch, the peers stay.
+
+The exit status is 1 when any model viewer saw the picture stop. A folder given with
 --media is not changed: when it has no title.shoal, one is made elsewhere.`
 
 func (f demoFlags) check() error {
@@ -99,7 +106,7 @@ func runDemo(cmd *cobra.Command, f demoFlags) (err error) {
 	defer crew.close() // before the folder goes
 
 	screen := newScreen(cmd.OutOrStdout(), f.json)
-	d := &demo{flags: f, dir: dir, crew: crew, screen: screen}
+	d := &demo{flags: f, dir: dir, crew: crew, screen: screen, open: openBrowser}
 	report, err := d.run(cmd.Context())
 	if err != nil {
 		return err
@@ -107,7 +114,7 @@ func runDemo(cmd *cobra.Command, f demoFlags) (err error) {
 	if err := screen.summary(report); err != nil {
 		return err
 	}
-	return report.verdict()
+	return errors.Join(report.verdict(), d.stayForGuest(cmd.Context()))
 }
 
 // demo is one run. One goroutine owns it.
@@ -116,12 +123,15 @@ type demo struct {
 	dir    string
 	crew   *crew
 	screen *screen
+	open   func(page string) error // in a browser
 
-	origin   string // URL prefix
-	tracker  string
-	playlist string // path below the origin
-	began    time.Time
-	viewers  []*viewer
+	origin    string // URL prefix
+	tracker   string
+	swarmView string // URL
+	playlist  string // path below the origin
+	began     time.Time
+	viewers   []*viewer
+	guest     *guest
 }
 
 // run plays the demo and returns what came of it.
@@ -149,6 +159,7 @@ func (d *demo) run(ctx context.Context) (demoReport, error) {
 	}
 	report.OriginBytes = after.Bytes - before.Bytes
 	report.add(d.viewers)
+	report.ViewerURL, report.SwarmURL, report.You = d.guest.page, d.swarmView, d.guest.report()
 	return report, nil
 }
 
@@ -167,13 +178,17 @@ func (d *demo) startServices(ctx context.Context) error {
 	if d.origin, err = origin.firstLine(ctx); err != nil {
 		return err
 	}
-	tracker, err := d.crew.start("tracker", "tracker", "--listen", "127.0.0.1:0", "--http", "",
-		"--state", filepath.Join(d.dir, "tracker"))
+	swarmFile := filepath.Join(d.dir, "swarm.url")
+	tracker, err := d.crew.start("tracker", "tracker", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0",
+		"--http-file", swarmFile, "--state", filepath.Join(d.dir, "tracker"))
 	if err != nil {
 		return err
 	}
 	if d.tracker, err = tracker.firstLine(ctx); err != nil {
 		return err
+	}
+	if d.swarmView, err = readSwarmView(ctx, swarmFile); err != nil {
+		return fmt.Errorf("%w%s", err, tracker.logs())
 	}
 	d.playlist = media.playlist
 	d.screen.line("%s from %s (at most %g Mbit/s, %v away), %d viewers, %v.",
@@ -218,6 +233,9 @@ func (d *demo) watch(ctx context.Context) error {
 			return err
 		}
 		d.viewers = append(d.viewers, v)
+	}
+	if err := d.startGuest(ctx); err != nil {
+		return err
 	}
 	playing, stopPlaying := context.WithTimeout(ctx, d.flags.duration)
 	defer stopPlaying()
@@ -284,6 +302,9 @@ func (d *demo) refresh(ctx context.Context) bool {
 		v.poll(ctx)
 		finished = finished && v.finished()
 		rows = append(rows, v.row())
+	}
+	if d.guest.poll(ctx); d.guest.came {
+		rows = append(rows, d.guest.row())
 	}
 	d.screen.draw(time.Since(d.began), rows)
 	return finished

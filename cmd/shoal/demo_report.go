@@ -17,6 +17,18 @@ type demoReport struct {
 	CDNStartupMillis int64        `json:"cdn_startup_ms"` // of a player without shoal
 	OriginBytes      int64        `json:"origin_bytes"`   // all that the origin sent to peers, playlists and manifest included
 	Peers            []peerReport `json:"peers"`
+	You              *guestReport `json:"you,omitempty"` // the person who watched with them, in none of the figures above but the origin's
+	ViewerURL        string       `json:"viewer_url"`    // of the person's page, while the demo ran
+	SwarmURL         string       `json:"swarm_url"`     // of the tracker's view, while the demo ran
+}
+
+// guestReport is the peer of the person who watched with the models.
+type guestReport struct {
+	JoinedS     float64 `json:"joined_s"`
+	P2PBytes    int64   `json:"p2p_bytes"`
+	CDNBytes    int64   `json:"cdn_bytes"`
+	ServedBytes int64   `json:"served_bytes"`
+	Saving      float64 `json:"saving"`
 }
 
 // peerReport is one viewer and its peer.

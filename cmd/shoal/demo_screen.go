@@ -125,10 +125,21 @@ func (s *screen) summary(r demoReport) error {
 	}
 	fmt.Fprintf(&b, "\nSaved %s of the CDN's bytes: %s came from other viewers, %s from the CDN",
 		share(r.Saving, p2p+cdn), megabytes(p2p), megabytes(cdn))
-	fmt.Fprintf(&b, " (the origin counted %s, playlists and manifest included).\n", megabytes(r.OriginBytes))
+	fmt.Fprintf(&b, " (the origin counted %s, playlists and manifest%s included).\n", megabytes(r.OriginBytes), yours(r))
 	fmt.Fprintf(&b, "First frame without shoal after %d ms; %s.\n", r.CDNStartupMillis, stallsText(r.Stalls))
+	if you := r.You; you != nil {
+		fmt.Fprintf(&b, "You: %s from other viewers, %s from the CDN, %s for others.\n",
+			megabytes(you.P2PBytes), megabytes(you.CDNBytes), megabytes(you.ServedBytes))
+	}
 	s.print(b.String())
 	return nil
+}
+
+func yours(r demoReport) string {
+	if r.You != nil {
+		return " and what you watched"
+	}
+	return ""
 }
 
 func stallsText(n int) string {

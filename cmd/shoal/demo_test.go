@@ -291,6 +291,9 @@ func TestDemoPlaysThroughRealProcesses(t *testing.T) {
 	var report map[string]any
 	require.NoError(t, json.Unmarshal(stdout.Bytes(), &report))
 	require.Zero(t, report["stalls"])
+	require.Regexp(t, `^http://127\.0\.0\.1:\d+/#master\.m3u8$`, report["viewer_url"])
+	require.Regexp(t, `^http://127\.0\.0\.1:\d+/$`, report["swarm_url"])
+	require.NotContains(t, report, "you", "nobody watched with them")
 	require.Greater(t, report["cdn_startup_ms"], 0.0)
 	peers := report["peers"].([]any)
 	require.Len(t, peers, 3)

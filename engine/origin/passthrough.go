@@ -106,6 +106,15 @@ func (c *Client) localize(resp *http.Response, target *url.URL) {
 	// They would tell the player to leave the node, or never to speak plain HTTP with it again.
 	h.Del("Alt-Svc")
 	h.Del("Strict-Transport-Security")
+	// Who may read an answer of the node is the node's decision. A browser refuses two of these headers, even equal
+	// ones (Fetch standard, CORS check).
+	for name := range h {
+		if strings.HasPrefix(name, "Access-Control-") {
+			h.Del(name)
+		}
+	}
+	h.Del("Timing-Allow-Origin")
+	h.Del("Cross-Origin-Resource-Policy")
 	if location := h.Get("Location"); location != "" {
 		h.Set("Location", c.localURL(target, location))
 	}

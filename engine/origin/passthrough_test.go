@@ -26,6 +26,10 @@ func TestPassthroughKeepsWhatTheOriginSays(t *testing.T) {
 			w.Header().Set("Keep-Alive", "timeout=5")
 			w.Header().Set("Alt-Svc", `h3=":443"`)
 			w.Header().Set("Strict-Transport-Security", "max-age=31536000")
+			w.Header().Set("Access-Control-Allow-Origin", "*")
+			w.Header().Set("Access-Control-Expose-Headers", "*")
+			w.Header().Set("Timing-Allow-Origin", "*")
+			w.Header().Set("Cross-Origin-Resource-Policy", "same-site")
 			serveFilm(w, r)
 		})
 		resp, body := wd.passed(get("/film.mp4"))
@@ -35,7 +39,10 @@ func TestPassthroughKeepsWhatTheOriginSays(t *testing.T) {
 		require.Equal(t, "max-age=5", resp.Header.Get("Cache-Control"))
 		require.Equal(t, "video/mp4", resp.Header.Get("Content-Type"))
 		require.Equal(t, int64(len(film)), resp.ContentLength)
-		for _, name := range []string{"Keep-Alive", "Alt-Svc", "Strict-Transport-Security"} {
+		for _, name := range []string{
+			"Keep-Alive", "Alt-Svc", "Strict-Transport-Security", "Access-Control-Allow-Origin",
+			"Access-Control-Expose-Headers", "Timing-Allow-Origin", "Cross-Origin-Resource-Policy",
+		} {
 			require.Empty(t, resp.Header.Get(name), name)
 		}
 		require.Equal(t, uint64(len(film)), wd.client.Stats().PassthroughBytes)

@@ -13,17 +13,24 @@
 //
 // Reserved paths, never asked of the origin:
 //
-//	/             what this is, for a person
-//	/api/         /api/status is the engine's Status as JSON
+//	/             the viewer page with its dashboard (package page)
+//	/_shoal/      the files of that page
+//	/api/status   the engine's Status as JSON
+//	/api/live     the same twice a second, and more, as server-sent events (live.go)
+//	/api/titles   what was played or configured (titles.go)
+//	/api/node     tells a site's page that a node is here
 //	/metrics      Prometheus
 //	/healthz      "ok"
 //
 // A browser page can make any request to a loopback address, so the package
 // answers only a Host that is loopback or configured (DNS rebinding), and only
-// pages of configured origins (guard.go). It does not authenticate: whoever
-// reaches the port may play.
+// pages of configured origins (guard.go). Those may play and ask /api/node; the
+// rest of /api/ and /metrics is for the node's own page and for programs, and
+// documents of the CDN have no rights under the node's name. It does not
+// authenticate: whoever reaches the port may play.
 //
 // A Proxy is an http.Handler and safe for concurrent use. It owns one goroutine
-// (the sweep of silent sessions) and short-lived ones that open titles ahead of
-// the first segment; Close waits for them.
+// (the sweep of silent sessions), one more while a dashboard is open, and
+// short-lived ones that open titles ahead of the first segment; Close waits for
+// them.
 package proxy

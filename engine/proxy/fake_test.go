@@ -24,6 +24,12 @@ type fakeNode struct {
 	origin http.HandlerFunc
 	err    error // of openTitle
 
+	maps    map[string]engine.PieceMap // by viewer
+	happens chan engine.Event          // closed: the engine is
+	present func() engine.Status       // default: the same at all times
+	line    float64                    // bytes per second
+	tracks  []manifest.Track           // default: the one of add
+
 	mu      sync.Mutex
 	opened  []string // paths given to openTitle
 	creds   []*origin.Credentials
@@ -71,11 +77,47 @@ func (n *fakeNode) passthrough(w http.ResponseWriter, r *http.Request, p string)
 func (n *fakeNode) passthroughBytes() uint64 { return 77 }
 
 func (n *fakeNode) status() engine.Status {
+	if n.present != nil {
+		return n.present()
+	}
 	return engine.Status{
 		Name: "fake", Saving: 0.5, Bytes: engine.Bytes{P2P: 10, CDN: 10}, CDNReasons: map[string]int64{"startup": 10},
 		Titles: []engine.TitleStatus{{ID: "abcdef", N: 3, Viewers: []engine.ViewerStatus{{ID: "sid:x", BufferS: 4}}}},
 		Seeds:  []engine.SeedStatus{{}, {FrozenMillis: 5}}, Transport: map[string]int64{"garbage": 2}, Dropped: map[string]int64{"have": 1},
 	}
+}
+
+func (n *fakeNode) lineRate() float64 { return n.line }
+
+func (n *fakeNode) pieces(_, viewer string) (engine.PieceMap, bool) {
+	if n.maps == nil {
+		return engine.PieceMap{}, false
+	}
+	m, ok := n.maps[viewer]
+	return m, ok
+}
+
+func (n *fakeNode) events(ctx context.Context) <-chan engine.Event {
+	out := make(chan engine.Event)
+	go func() {
+		defer close(out)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case e, more := <-n.happens:
+				if !more {
+					return
+				}
+				select {
+				case out <- e:
+				case <-ctx.Done():
+					return
+				}
+			}
+		}
+	}()
+	return out
 }
 
 func (n *fakeNode) last(view string) engine.Playback {
@@ -105,6 +147,7 @@ type fakeTitle struct{ n *fakeNode }
 
 func (t fakeTitle) key() string               { return "film" }
 func (t fakeTitle) kind(uint16) manifest.Kind { return manifest.KindMuxed }
+func (t fakeTitle) tracks() []manifest.Track  { return t.n.tracks }
 func (t fakeTitle) viewer(id string) viewer   { return fakeViewer{t.n, id} }
 func (t fakeTitle) file(_ context.Context, p string) (file, error) {
 	if f := t.n.files[p]; f != nil {

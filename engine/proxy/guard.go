@@ -17,6 +17,10 @@ const preflightMaxAge = "600"
 // four CMCD headers, Range and Authorization take 80 bytes.
 const corsHeadersBytesMax = 1 << 10
 
+// refusalHeader marks the node's own sentences: what the origin answers with the
+// same status is made for nobody to read.
+const refusalHeader = "Shoal-Refusal"
+
 // guard decides which requests the node answers at all.
 type guard struct {
 	hosts     map[string]bool // lower case, without port
@@ -38,6 +42,13 @@ func newGuard(hosts, origins []string) guard {
 	return g
 }
 
+// private tells which paths are for the node's own pages and for programs, and
+// for no other site, configured or not: they show what is watched here and the
+// addresses of peers.
+func private(path string) bool {
+	return path == "/metrics" || path != nodePath && (path == "/api" || strings.HasPrefix(path, "/api/"))
+}
+
 // admit sets the CORS headers and reports whether the request goes on. When it
 // does not, the answer is written.
 func (g guard) admit(w http.ResponseWriter, r *http.Request) bool {
@@ -53,6 +64,14 @@ func (g guard) admit(w http.ResponseWriter, r *http.Request) bool {
 	if origin != "" {
 		w.Header().Add("Vary", "Origin")
 	}
+	if private(r.URL.Path) {
+		if !ownPage(origin, r) {
+			refuse(w, http.StatusForbidden,
+				"This part of shoal is for the node's own pages and for programs; other sites may ask "+nodePath+" whether a node is here.")
+			return false
+		}
+		return g.method(w, r)
+	}
 	switch {
 	case origin != "" && !g.originAllowed(origin, r.Host):
 		refuse(w, http.StatusForbidden, fmt.Sprintf(
@@ -66,6 +85,28 @@ func (g guard) admit(w http.ResponseWriter, r *http.Request) bool {
 	if origin != "" {
 		g.cors(w.Header(), origin)
 	}
+	return g.method(w, r)
+}
+
+// ownPage tells whether a request comes from the node's own pages, from the
+// address bar or from a program. A page elsewhere is known by its Origin, or,
+// where it embeds without CORS, by Fetch Metadata; another port of the same
+// machine is "same-site", and another page. Following a link is no reading.
+func ownPage(origin string, r *http.Request) bool {
+	if origin != "" && !sameOrigin(origin, r.Host) {
+		return false
+	}
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "cross-site", "same-site":
+		dest := r.Header.Get("Sec-Fetch-Dest")
+		return r.Header.Get("Sec-Fetch-Mode") == "navigate" && (dest == "document" || dest == "")
+	default:
+		return true
+	}
+}
+
+// method answers what is neither GET nor HEAD.
+func (g guard) method(w http.ResponseWriter, r *http.Request) bool {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
 		return true
@@ -90,11 +131,15 @@ func (g guard) hostAllowed(host string) bool {
 
 func (g guard) originAllowed(origin, host string) bool {
 	origin = strings.ToLower(origin)
-	if g.anyOrigin || g.origins[origin] {
-		return true
-	}
-	u, err := url.Parse(origin)
-	return err == nil && u.Host != "" && u.Host == strings.ToLower(host) // the node's own pages
+	return g.anyOrigin || g.origins[origin] || sameOrigin(origin, host)
+}
+
+// sameOrigin tells whether a web origin is the node's own, under the name by
+// which it was asked. The scheme is not compared: in front of the node may be a
+// server that adds TLS.
+func sameOrigin(origin, host string) bool {
+	u, err := url.Parse(strings.ToLower(origin))
+	return err == nil && u.Host != "" && u.Host == strings.ToLower(host)
 }
 
 // foreignEmbed tells whether another site's page embeds the node's bytes without
@@ -113,7 +158,7 @@ func (g guard) cors(h http.Header, origin string) {
 	if g.origins[strings.ToLower(origin)] {
 		h.Set("Access-Control-Allow-Credentials", "true") // players with withCredentials
 	}
-	h.Set("Access-Control-Expose-Headers", "Accept-Ranges, Content-Length, Content-Range, Date, ETag")
+	h.Set("Access-Control-Expose-Headers", "Accept-Ranges, Content-Length, Content-Range, Date, ETag, "+refusalHeader)
 	h.Set("Timing-Allow-Origin", origin)
 	// A page under COEP may load from us: whoever got here is configured.
 	h.Set("Cross-Origin-Resource-Policy", "cross-origin")
@@ -158,6 +203,7 @@ func refuse(w http.ResponseWriter, code int, sentence string) {
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
+	h.Set(refusalHeader, "1")
 	h.Del("Content-Length")
 	w.WriteHeader(code)
 	_, _ = w.Write([]byte(sentence + "\n")) // the client may be gone

@@ -18,10 +18,14 @@ type (
 		passthrough(w http.ResponseWriter, r *http.Request, path string)
 		passthroughBytes() uint64
 		status() engine.Status
+		lineRate() float64
+		pieces(title, viewer string) (engine.PieceMap, bool)
+		events(ctx context.Context) <-chan engine.Event
 	}
 	title interface {
 		key() string
 		kind(track uint16) manifest.Kind
+		tracks() []manifest.Track
 		file(ctx context.Context, path string) (file, error)
 		viewer(id string) viewer
 	}
@@ -61,9 +65,19 @@ func (n engineNode) passthroughBytes() uint64 { return n.e.Origin().Stats().Pass
 
 func (n engineNode) status() engine.Status { return n.e.Status() }
 
+func (n engineNode) lineRate() float64 { return n.e.LineRate() }
+
+func (n engineNode) pieces(title, viewer string) (engine.PieceMap, bool) {
+	return n.e.Pieces(title, viewer)
+}
+
+func (n engineNode) events(ctx context.Context) <-chan engine.Event { return n.e.Events(ctx) }
+
 type engineTitle struct{ t *engine.Title }
 
 func (t engineTitle) key() string { return t.t.ID().String() }
+
+func (t engineTitle) tracks() []manifest.Track { return t.t.Tracks() }
 
 func (t engineTitle) kind(track uint16) manifest.Kind {
 	for _, tr := range t.t.Tracks() {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -18,6 +17,7 @@ import (
 
 	"shoal/engine"
 	"shoal/engine/origin"
+	"shoal/engine/proxy/page"
 )
 
 const (
@@ -50,6 +50,11 @@ type Config struct {
 	// absolute URLs in playlists are led through the node; without it they
 	// stay, and the player leaves the node where it meets one.
 	Base *url.URL
+	// Version of the program, for /api/node.
+	Version string
+	// Titles are paths on the CDN that the viewer page offers before anything
+	// was played. Default: none.
+	Titles []string
 	// Logger; default: discard.
 	Logger *slog.Logger
 	// Registry takes the metrics and is what /metrics shows. Default: one of
@@ -62,11 +67,15 @@ type Proxy struct {
 	// constant after New
 	node     node
 	base     *url.URL
+	version  string
 	guard    guard
+	titles   *titleList
+	live     *live
 	log      *slog.Logger
 	metrics  *metrics
 	scrape   http.Handler
 	sessions *sessions
+	pacing   pacing // see pace.go
 	now      func() time.Time
 
 	stop context.CancelFunc
@@ -97,8 +106,10 @@ func newProxy(cfg Config, n node) *Proxy {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	p := &Proxy{
-		node: n, base: cfg.Base, log: log,
+		node: n, base: cfg.Base, version: cfg.Version, log: log,
 		guard:    newGuard(cfg.Hosts, cfg.Origins),
+		titles:   newTitleList(cfg.Titles),
+		live:     newLive(n),
 		sessions: newSessions(log),
 		now:      time.Now,
 		stop:     stop, ctx: ctx,
@@ -111,9 +122,15 @@ func newProxy(cfg Config, n node) *Proxy {
 	return p
 }
 
+// EndLive ends the streams of open dashboards, which would otherwise last as
+// long as their pages: what http.Server.Shutdown waits for. Give it to
+// http.Server.RegisterOnShutdown.
+func (p *Proxy) EndLive() { p.live.close() }
+
 // Close ends the Proxy's goroutines. Requests under way are the server's to end.
 func (p *Proxy) Close() error {
 	p.stop()
+	p.live.close()
 	p.wg.Wait()
 	return nil
 }
@@ -140,29 +157,61 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	rec.kind = "own"
 	switch path := r.URL.Path; {
-	case path == "/" || path == "":
-		serveIndex(rec)
+	case path == "/" || strings.HasPrefix(path, page.Prefix):
+		if !page.Serve(rec, r) {
+			refuse(rec, http.StatusNotFound, "shoal has no such file; "+page.Prefix+" is not asked of the origin.")
+		}
 	case path == "/healthz":
 		rec.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		_, _ = rec.Write([]byte("ok\n"))
 	case path == "/metrics":
 		p.scrape.ServeHTTP(rec, r)
 	case path == "/api/status":
-		p.serveStatus(rec)
+		writeJSON(rec, p.node.status())
+	case path == "/api/titles":
+		p.serveTitles(rec)
+	case path == "/api/live":
+		p.live.serve(rec, r)
+	case path == nodePath:
+		p.serveNode(rec)
 	case path == "/api" || strings.HasPrefix(path, "/api/"):
-		refuse(rec, http.StatusNotFound, "shoal has /api/status here; /api/ is not asked of the origin.")
+		refuse(rec, http.StatusNotFound, "shoal has /api/status, /api/live, /api/titles and /api/node here; /api/ is not asked of the origin.")
 	default:
 		p.serveOrigin(rec, r)
 	}
 }
 
-func (p *Proxy) serveStatus(w http.ResponseWriter) {
+// nodePath is what a site's page asks to find out whether a node is here.
+const nodePath = "/api/node"
+
+// nodeAPI is the number of what a page may rely on: where media, /api/node and
+// CORS are. A page stays on the CDN when it knows another.
+const nodeAPI = 1
+
+// serveNode tells a page what it needs to play through the node, and nothing of
+// what is played. Configured origins may read it.
+func (p *Proxy) serveNode(w http.ResponseWriter) {
+	answer := struct {
+		Shoal   int    `json:"shoal"`
+		Version string `json:"version"`
+		Origin  string `json:"origin"` // the CDN's prefix, with a slash at its end
+	}{Shoal: nodeAPI, Version: p.version}
+	if p.base != nil {
+		base := *p.base
+		base.User, base.RawQuery, base.Fragment = nil, "", "" // may be secrets
+		answer.Origin = strings.TrimSuffix(base.String(), "/") + "/"
+	}
+	writeJSON(w, answer)
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
+	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
-	_ = enc.Encode(p.node.status()) // the client may be gone
+	_ = enc.Encode(v) // the client may be gone
 }
 
 // serveOrigin answers for a path of the origin.
@@ -185,9 +234,15 @@ func (p *Proxy) serveOrigin(w *statusWriter, r *http.Request) {
 	}
 	w.kind = "media"
 	t, f := p.lookup(r.Context(), path, creds)
+	if f != nil && isMovie(path) && len(f.record().Segments) > 0 {
+		p.titles.movie(path, r.Header.Get("Sec-Fetch-Dest"))
+	}
 	if f == nil || p.isStale(f.etag()) || !p.serveFile(w, r, t, f, c) {
 		w.kind = "passthrough"
 		p.servePlaylist(w, r, path) // also when its name does not say so
+		if f == nil && isMovie(path) && (w.code == http.StatusOK || w.code == http.StatusPartialContent) {
+			p.titles.movie(path, r.Header.Get("Sec-Fetch-Dest"))
+		}
 	}
 }
 
@@ -266,21 +321,6 @@ func (p *Proxy) markStale(f file) {
 		slog.String("path", f.record().Path))
 }
 
-const index = `<!doctype html>
-<meta charset="utf-8"><title>shoal</title>
-<style>body{font:16px/1.5 system-ui,sans-serif;max-width:40em;margin:3em auto;padding:0 1em}</style>
-<h1>shoal</h1>
-<p>This is a shoal peer. It plays video from other viewers, and from the CDN only when the picture would stop otherwise.</p>
-<p>Open <code>http://%s/&lt;path on the CDN&gt;</code> in a player: hls.js, dash.js, VLC, mpv, ffplay, ExoPlayer, AVPlayer.</p>
-<ul><li><a href="api/status">status</a> (JSON)</li><li><a href="metrics">metrics</a> (Prometheus)</li><li><a href="healthz">health</a></li></ul>
-`
-
-func serveIndex(w *statusWriter) {
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
-	_, _ = fmt.Fprintf(w, index, "127.0.0.1:7070") // the client may be gone
-}
-
 // statusWriter remembers what was answered.
 type statusWriter struct {
 	http.ResponseWriter
@@ -291,13 +331,29 @@ type statusWriter struct {
 func (w *statusWriter) WriteHeader(code int) {
 	if w.code == 0 && code >= 200 {
 		w.code = code
+		w.confine()
 	}
 	w.ResponseWriter.WriteHeader(code)
 }
 
+// confine takes the rights of the node's own pages from what the origin has,
+// which is shown under the same name: a document among it could read /api/. A
+// film that is opened by itself is left alone, for browsers make a document of
+// their own around it, and in a sandbox that one may not load the film.
+func (w *statusWriter) confine() {
+	if w.kind != "media" && w.kind != "playlist" && w.kind != "passthrough" {
+		return
+	}
+	h := w.Header()
+	t := strings.ToLower(h.Get("Content-Type"))
+	if !strings.HasPrefix(t, "video/") && !strings.HasPrefix(t, "audio/") && !isPlaylistType(t) {
+		h.Set("Content-Security-Policy", "sandbox")
+	}
+}
+
 func (w *statusWriter) Write(b []byte) (int, error) {
 	if w.code == 0 {
-		w.code = http.StatusOK
+		w.WriteHeader(http.StatusOK)
 	}
 	return w.ResponseWriter.Write(b)
 }

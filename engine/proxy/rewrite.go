@@ -14,7 +14,10 @@ func (p *Proxy) servePlaylist(w *statusWriter, r *http.Request, path string) {
 		p.node.passthrough(w, r, path)
 		return
 	}
-	pw := &playlistWriter{ResponseWriter: w, asked: r.Clone(r.Context()), named: isPlaylist(path), rewriter: newRewriter(p.base, path)}
+	pw := &playlistWriter{
+		ResponseWriter: w, asked: r.Clone(r.Context()), named: isPlaylist(path), rewriter: newRewriter(p.base, path),
+		seen: func(body []byte) { p.titles.playlist(path, body) },
+	}
 	if pw.named {
 		// A part of a playlist cannot be rewritten, and what HEAD and ranges
 		// tell must be about the rewritten one.
@@ -35,6 +38,7 @@ type playlistWriter struct {
 	http.ResponseWriter
 	asked    *http.Request // as the player sent it
 	rewriter rewriter
+	seen     func(playlist []byte)
 	named    bool // its path says that it is a playlist
 	headOnly bool // the player asked with HEAD
 
@@ -105,6 +109,7 @@ func (w *playlistWriter) finish() {
 		refuse(w.ResponseWriter, http.StatusGatewayTimeout, "The origin broke off in the middle of the playlist.")
 		return
 	}
+	w.seen(w.body.Bytes())
 	out := w.rewriter.playlist(w.body.Bytes())
 	h.Del("Content-Length")
 	http.ServeContent(w.ResponseWriter, w.asked, "", time.Time{}, bytes.NewReader(out))

@@ -186,7 +186,10 @@ func (x *exchange) part(br byteRange, start func() error) (err error) {
 		return start()
 	}
 	now := x.p.now()
-	rd, options := x.plan(now, br)
+	rd, options, buffer := x.plan(now, br)
+	flow := x.pace(now, rd, br, buffer)
+	defer flow.end()
+	options.Deadline = flow.deadline(options.Deadline, br.length)
 	var view viewer
 	if x.session != nil {
 		view = x.session.view
@@ -211,7 +214,11 @@ func (x *exchange) part(br byteRange, start func() error) (err error) {
 	defer copyBuffers.Put(buf)
 	rec := x.f.record()
 	for sent < br.length {
-		n, err := body.Read(buf[:min(br.length-sent, wire.PieceBytes)])
+		flow.enter()
+		n, err := body.Read(buf[:min(br.length-sent, flow.grain())])
+		if gone := flow.leave(x.r.Context(), n); gone != nil {
+			return gone
+		}
 		if n > 0 {
 			if err := x.write(buf[:n]); err != nil {
 				return err
@@ -231,8 +238,9 @@ func (x *exchange) part(br byteRange, start func() error) (err error) {
 	return nil
 }
 
-// plan tells the session of the range, and sets the read's deadline.
-func (x *exchange) plan(now time.Time, br byteRange) (*reading, engine.OpenOptions) {
+// plan tells the session of the range, sets the read's deadline, and returns
+// what the player holds.
+func (x *exchange) plan(now time.Time, br byteRange) (*reading, engine.OpenOptions, time.Duration) {
 	options := engine.OpenOptions{Offset: br.offset, Length: br.length}
 	from, to, progressive, timed := mediaSpan(x.f.record(), br)
 	if !timed || x.session == nil || x.c.object == objectInit || x.c.object == objectOther {
@@ -244,7 +252,7 @@ func (x *exchange) plan(now time.Time, br byteRange) (*reading, engine.OpenOptio
 		if x.session != nil {
 			x.session.prepare(now, x.f.record().Start)
 		}
-		return nil, options
+		return nil, options, 0
 	}
 	duration := to - from
 	if x.c.duration > 0 {
@@ -258,7 +266,7 @@ func (x *exchange) plan(now time.Time, br byteRange) (*reading, engine.OpenOptio
 	x.p.log.Debug("media request", slog.String("path", x.f.record().Path), slog.Duration("from", from),
 		slog.Duration("position", play.Position), slog.Duration("buffer", play.Buffer),
 		slog.Bool("cmcd", x.c.present), slog.Duration("patience", wait))
-	return rd, options
+	return rd, options, play.Buffer
 }
 
 // write hands bytes to the player at once: they may be all that it waits for.

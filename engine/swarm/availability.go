@@ -8,6 +8,7 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2"
 
+	"shoal/internal/pieces"
 	"shoal/internal/wire"
 	"shoal/scheduler"
 )
@@ -118,7 +119,7 @@ func (c *Core) interested(p *peer, m wire.Interest) {
 		return
 	}
 	for _, id := range c.titles[i].files {
-		if !c.files[id].stored.IsEmpty() && p.covers(c.files[id]) {
+		if !c.files[id].stored.Empty() && p.covers(c.files[id]) {
 			c.announce(p, id)
 		}
 	}
@@ -145,7 +146,9 @@ func (c *Core) announce(p *peer, id File) {
 	p.ours = append(p.ours, id)
 	p.ourHandle[id] = h
 	f := c.files[id]
-	b, err := f.stored.ToBytes()
+	bm := roaring.New()
+	f.stored.All(bm.Add)
+	b, err := bm.ToBytes()
 	if err != nil {
 		panic("BUG: a bitmap does not serialize: " + err.Error())
 	}
@@ -168,8 +171,14 @@ func (c *Core) sendDelta(p *peer) {
 	// A file that gets its handle now is announced whole, as it stands now.
 	known := len(p.ours)
 	var runs []wire.HaveRun
+	var latest File // pieces of one file come together
+	var h uint16
+	ok := false
 	add := func(pc Piece, remove bool) {
-		h, ok := p.ourHandle[pc.File]
+		if !ok || pc.File != latest {
+			latest = pc.File
+			h, ok = p.ourHandle[pc.File]
+		}
 		switch {
 		case ok && int(h) < known:
 			runs = appendRun(runs, h, pc.Index, remove)
@@ -178,12 +187,12 @@ func (c *Core) sendDelta(p *peer) {
 		}
 	}
 	for _, pc := range c.fresh {
-		if c.files[pc.File].stored.Contains(pc.Index) {
+		if c.files[pc.File].stored.Has(pc.Index) {
 			add(pc, false)
 		}
 	}
 	for _, pc := range c.gone {
-		if !c.files[pc.File].stored.Contains(pc.Index) {
+		if !c.files[pc.File].stored.Has(pc.Index) {
 			add(pc, true)
 		}
 	}
@@ -225,16 +234,23 @@ func (c *Core) has(p *peer, m wire.Have) {
 		c.garbage(p, dropBitmap)
 		return
 	}
-	if old, used := p.theirs[m.Handle]; used && old != id {
+	if old := p.theirs[m.Handle]; old != nil && old.file != id {
 		c.garbage(p, dropHandle) // a handle means one file for a session's life
 		return
 	}
-	p.theirs[m.Handle] = id
-	p.theirHandle[id] = m.Handle
-	p.holds[id] = bm
+	t := p.theirFiles[id]
+	if t == nil {
+		t = &theirFile{file: id}
+		p.theirFiles[id] = t
+	}
+	t.handle, t.set = m.Handle, pieces.Set{}
+	p.theirs[m.Handle] = t
+	for it := bm.Iterator(); it.HasNext(); {
+		t.set.Add(it.Next(), f.pieces)
+	}
 	for _, n := range c.order {
-		if n.piece.File == id && c.needs[n.piece] == n {
-			c.sched.Holds(scheduler.Seed(p.slot), key(n.piece), bm.Contains(n.piece.Index))
+		if n.piece.File == id && c.needOf(n.piece) == n {
+			c.sched.Holds(scheduler.Seed(p.slot), key(n.piece), t.set.Has(n.piece.Index))
 		}
 	}
 	c.moved = true
@@ -271,28 +287,29 @@ func (c *Core) retryUnknown(p *peer) {
 // hasChanged takes a seed's batch of gained and lost pieces.
 func (c *Core) hasChanged(p *peer, m wire.HaveDelta) {
 	for _, r := range m.Runs {
-		id, ok := p.theirs[r.Handle]
-		if !ok {
+		t := p.latest
+		if t == nil || t.handle != r.Handle {
+			t = p.theirs[r.Handle]
+			p.latest = t
+		}
+		if t == nil {
 			if !c.changeUnknown(p, r) {
 				c.garbage(p, dropHandle)
 			}
 			continue
 		}
-		f := c.files[id]
+		f := c.files[t.file]
 		if r.First >= f.pieces || r.Count > f.pieces-r.First {
 			c.garbage(p, dropPiece)
 			continue
 		}
-		if bm := p.holds[id]; r.Remove {
-			bm.RemoveRange(uint64(r.First), uint64(r.First)+uint64(r.Count))
+		if r.Remove {
+			t.set.RemoveRange(r.First, r.First+r.Count)
 		} else {
-			bm.AddRange(uint64(r.First), uint64(r.First)+uint64(r.Count))
+			t.set.AddRange(r.First, r.First+r.Count, f.pieces)
 		}
 		for i := r.First; i < r.First+r.Count; i++ {
-			pc := Piece{id, i}
-			if _, needed := c.needs[pc]; needed {
-				c.sched.Holds(scheduler.Seed(p.slot), key(pc), !r.Remove)
-			}
+			c.sched.Holds(scheduler.Seed(p.slot), key(Piece{t.file, i}), !r.Remove)
 		}
 	}
 	c.moved = true

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"shoal/internal/pieces"
 	"shoal/internal/wire"
 	"shoal/scheduler"
 )
@@ -39,7 +40,7 @@ type Core struct {
 	byRoot  map[[32]byte]File
 	viewers []*viewer
 	wants   []*want
-	needs   map[Piece]*need
+	needs   pieces.Table[need]
 	order   []*need // the same needs, oldest first: maps have no order
 	round   uint64  // of refresh: what it did not touch is no longer needed
 
@@ -87,10 +88,9 @@ func New(now time.Time, cfg Config) *Core {
 	return &Core{
 		cfg:    cfg,
 		rng:    rand.New(rand.NewPCG(cfg.Seed, 0x73686f616c)),
-		sched:  scheduler.New(now, scheduler.Config{}),
+		sched:  scheduler.New(now, scheduler.Config{MaxSeeds: cfg.MaxPeers}),
 		cdn:    scheduler.NewCDNMeter(now),
 		byRoot: make(map[[32]byte]File),
-		needs:  make(map[Piece]*need),
 		peers:  make([]*peer, cfg.MaxPeers),
 		byID:   make(map[wire.PeerID]Peer),
 		banned: make(map[wire.PeerID]bool),
@@ -105,8 +105,9 @@ func (c *Core) Advance(now time.Time) {
 		c.dirty, c.moved = false, true
 		c.refresh = now.Add(refreshEvery)
 	}
-	if next := c.sched.NextExpiry(); !next.IsZero() && !now.Before(next) {
+	if next := c.sched.NextExpiry(now); !next.IsZero() && !now.Before(next) {
 		c.expire(now)
+		c.sched.NextExpiry(now) // for Next
 	}
 	if c.moved || !now.Before(c.plan) {
 		if !now.Before(c.plan) {
@@ -129,10 +130,10 @@ func (c *Core) Advance(now time.Time) {
 // Next returns when Advance has something to do, if no input comes before.
 func (c *Core) Next() time.Time {
 	next := c.refresh
-	if len(c.needs) > 0 || len(c.fetches) > 0 {
+	if c.needs.Len() > 0 || len(c.fetches) > 0 {
 		next = earlier(next, c.plan)
 	}
-	if e := c.sched.NextExpiry(); !e.IsZero() {
+	if e := c.sched.ExpiryBound(); !e.IsZero() {
 		next = earlier(next, e)
 	}
 	if len(c.fresh) > 0 || len(c.gone) > 0 {
@@ -170,20 +171,20 @@ func (c *Core) assign(now time.Time) {
 		if p == nil {
 			continue
 		}
-		if h, ok := p.theirHandle[File(r.Piece.File)]; ok {
+		if t := p.theirFiles[File(r.Piece.File)]; t != nil {
 			c.out.Cancels = append(c.out.Cancels, CancelRequest{
-				Peer: Peer(r.Seed), Cancel: wire.Cancel{Handle: h, Piece: r.Piece.Index, Mask: r.Mask},
+				Peer: Peer(r.Seed), Cancel: wire.Cancel{Handle: t.handle, Piece: r.Piece.Index, Mask: r.Mask},
 			})
 		}
 	}
 	for _, a := range c.asks {
 		p := c.peers[a.Seed]
-		h, ok := p.theirHandle[File(a.Piece.File)]
-		if !ok {
+		t := p.theirFiles[File(a.Piece.File)]
+		if t == nil {
 			panic("BUG: asked a seed for a file that it never announced")
 		}
 		c.out.Requests = append(c.out.Requests, Request{Peer: Peer(a.Seed), Request: wire.Request{
-			Handle: h, Piece: a.Piece.Index, Mask: a.Mask, Tier: uint8(a.Tier),
+			Handle: t.handle, Piece: a.Piece.Index, Mask: a.Mask, Tier: uint8(a.Tier),
 			DeadlineMillis: relativeMillis(a.Deadline.Sub(now)),
 		}})
 	}

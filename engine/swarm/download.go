@@ -1,6 +1,7 @@
 package swarm
 
 import (
+	"math/bits"
 	"slices"
 	"time"
 
@@ -34,11 +35,11 @@ func (c *Core) Expect(slot Peer, handle uint16, piece uint32, chunk uint8) (Piec
 	if p == nil || chunk >= wire.ChunksPerPiece {
 		return Piece{}, false
 	}
-	id, ok := p.theirs[handle]
-	if !ok {
+	t := p.theirs[handle]
+	if t == nil {
 		return Piece{}, false
 	}
-	pc := Piece{id, piece}
+	pc := Piece{t.file, piece}
 	return pc, c.sched.Missing(key(pc))&(1<<chunk) != 0
 }
 
@@ -66,8 +67,11 @@ func (c *Core) Arrived(now time.Time, slot Peer, pc Piece, mask uint64) {
 // chunkBytes is the payload of the chunks in mask; the last chunk of a file may
 // be short.
 func (c *Core) chunkBytes(pc Piece, mask uint64) int {
-	total := 0
 	size := wire.PieceSize(c.files[pc.File].length, pc.Index)
+	if size == wire.PieceBytes {
+		return bits.OnesCount64(mask) * wire.ChunkBytes
+	}
+	total := 0
 	for at := 0; at < size; at += wire.ChunkBytes {
 		if mask&1 != 0 {
 			total += min(wire.ChunkBytes, size-at)
@@ -104,7 +108,8 @@ func (c *Core) Verified(now time.Time, pc Piece, ok bool) {
 		return
 	}
 	c.count(pc)
-	c.files[pc.File].have.Add(pc.Index)
+	f := c.files[pc.File]
+	f.have.Add(pc.Index, f.pieces)
 	c.settled(now, pc)
 }
 
@@ -129,7 +134,7 @@ func (c *Core) count(pc Piece) {
 }
 
 func (c *Core) reasonOf(pc Piece) Reason {
-	if n, ok := c.needs[pc]; ok {
+	if n := c.needOf(pc); n != nil {
 		return n.reason
 	}
 	return ReasonRescue
@@ -164,7 +169,7 @@ func (c *Core) failed(now time.Time, pc Piece) {
 	}
 	c.suspects = append(c.suspects, s)
 	c.sched.Failed(now, key(pc))
-	if n, ok := c.needs[pc]; ok {
+	if n := c.needOf(pc); n != nil {
 		n.failed = true
 		n.deadline = now
 	}

@@ -106,7 +106,7 @@ func (c *Core) startFetches(now time.Time, reason Reason, slots int) {
 	for _, g := range c.gaps {
 		pc := pieceOf(g.Piece)
 		why, deadline := reason, now.Add(fetchPatience)
-		if n, ok := c.needs[pc]; ok {
+		if n := c.needOf(pc); n != nil {
 			if n.deadline.After(deadline) {
 				deadline = n.deadline
 			}
@@ -159,7 +159,7 @@ func (c *Core) startFetch(now time.Time, f Fetch) {
 	c.fetches = append(c.fetches, &fetch{Fetch: f, progress: now, left: f.Length})
 	c.eachPiece(f, func(pc Piece, mask uint64) {
 		c.sched.TakenByCDN(now, key(pc), mask)
-		if n, ok := c.needs[pc]; ok {
+		if n := c.needOf(pc); n != nil {
 			n.reason = f.Reason
 		}
 	})

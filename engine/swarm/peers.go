@@ -5,8 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/RoaringBitmap/roaring/v2"
-
+	"shoal/internal/pieces"
 	"shoal/internal/wire"
 	"shoal/scheduler"
 )
@@ -38,11 +37,11 @@ type peer struct {
 	interest []interest // of which it wants availability
 
 	// As a seed: its handles, and what it has.
-	theirs      map[uint16]File
-	theirHandle map[File]uint16
-	holds       map[File]*roaring.Bitmap
-	unknown     []wire.Have // of files whose records we have not read yet
-	asked       []interest  // what we told it
+	theirs     map[uint16]*theirFile // by handle
+	theirFiles map[File]*theirFile
+	latest     *theirFile  // in a delta, for the next one is of the same file
+	unknown    []wire.Have // of files whose records we have not read yet
+	asked      []interest  // what we told it
 
 	// As a leech: our handles, and what it asked for.
 	ours      []File // by handle
@@ -55,6 +54,13 @@ type peer struct {
 	rtt            time.Duration
 	received, sent int64
 	garbage        int
+}
+
+// theirFile is what a seed has of a file.
+type theirFile struct {
+	file   File
+	handle uint16 // the latest, if it gave the file several
+	set    pieces.Set
 }
 
 // interest is a range of media time of a title.
@@ -194,8 +200,7 @@ func (c *Core) PathUp(now time.Time, id wire.PeerID, rtt time.Duration) (Peer, b
 	}
 	c.peers[slot] = &peer{
 		id: id, slot: Peer(slot), rtt: rtt,
-		theirs: make(map[uint16]File), theirHandle: make(map[File]uint16),
-		holds: make(map[File]*roaring.Bitmap), ourHandle: make(map[File]uint16),
+		theirs: make(map[uint16]*theirFile), theirFiles: make(map[File]*theirFile), ourHandle: make(map[File]uint16),
 	}
 	c.byID[id] = Peer(slot)
 	c.sched.SeedUp(scheduler.Seed(slot), rtt)

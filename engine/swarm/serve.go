@@ -59,7 +59,7 @@ func (c *Core) Requested(now time.Time, slot Peer, r wire.Request) {
 		c.garbage(p, dropNotJoined)
 		return
 	}
-	if !f.stored.Contains(r.Piece) {
+	if !f.stored.Has(r.Piece) {
 		// Evicted since it was announced: the delta is on its way.
 		c.dropped[dropNotHeld]++
 		return

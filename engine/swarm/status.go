@@ -31,8 +31,8 @@ func (c *Core) Status(now time.Time) Status {
 func (c *Core) seedStatus(now time.Time, slot Peer, p *peer) SeedStatus {
 	info := c.sched.Info(now, scheduler.Seed(slot))
 	pieces := 0
-	for _, b := range p.holds {
-		pieces += int(b.GetCardinality())
+	for _, t := range p.theirFiles {
+		pieces += t.set.Len()
 	}
 	s := SeedStatus{
 		Peer: slot, ID: p.id, Score: info.Score, Grade: 'D', RTT: p.rtt,
@@ -69,12 +69,7 @@ func (c *Core) readyAhead(now time.Time, v *viewer) time.Duration {
 func (c *Core) whole(s segment) bool {
 	f := c.files[s.file]
 	first, end := f.pieceRange(s.offset, s.length)
-	for i := first; i < end; i++ {
-		if !f.have.Contains(i) {
-			return false
-		}
-	}
-	return true
+	return f.have.HasRange(first, end)
 }
 
 // PieceState says where a piece is on its way to the player. Its values are the
@@ -105,7 +100,7 @@ func (c *Core) PieceStates(id File, offset, length int64, out []byte) []byte {
 
 func (c *Core) pieceState(pc Piece) PieceState {
 	f := c.files[pc.File]
-	if f.have.Contains(pc.Index) {
+	if f.have.Has(pc.Index) {
 		if f.sources == nil {
 			return PieceCached
 		}
@@ -134,3 +129,6 @@ func (c *Core) pieceState(pc Piece) PieceState {
 		return PieceWanted
 	}
 }
+
+// Bytes returns the counts so far: Status without the rest.
+func (c *Core) Bytes() Bytes { return c.bytes }

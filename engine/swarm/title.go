@@ -5,8 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/RoaringBitmap/roaring/v2"
-
+	"shoal/internal/pieces"
 	"shoal/internal/wire"
 	"shoal/scheduler"
 )
@@ -16,6 +15,7 @@ type title struct {
 	id     [32]byte
 	n      int     // peers in the swarm, by the tracker's count; 0: not heard yet
 	u      float64 // this peer's stable random position, in [0, 1)
+	size   int     // swarmSize in this round of refresh
 	tracks []*track
 	files  []File
 }
@@ -39,9 +39,9 @@ type file struct {
 	root       [32]byte
 	length     int64
 	pieces     uint32
-	have       *roaring.Bitmap // verified: readable here and now
-	stored     *roaring.Bitmap // in the store: announced
-	sources    []source        // by piece; nil until one was downloaded
+	have       pieces.Set // verified: readable here and now
+	stored     pieces.Set // in the store: announced
+	sources    []source   // by piece; nil until one was downloaded
 	places     []place
 	mismatches int // pieces of the CDN's own copy that failed their hash
 }
@@ -111,7 +111,6 @@ func (c *Core) addFile(ti Title, r Record) File {
 		c.byRoot[r.Root] = id
 		c.files = append(c.files, &file{
 			root: r.Root, length: r.Length, pieces: wire.PieceCount(r.Length),
-			have: roaring.New(), stored: roaring.New(),
 		})
 	}
 	f, t := c.files[id], c.titles[ti]
@@ -200,10 +199,10 @@ const maxSwarm = 10_000_000
 // and served. At a restart it is also how found pieces come in.
 func (c *Core) Stored(now time.Time, pc Piece) {
 	f := c.files[pc.File]
-	if f.have.CheckedAdd(pc.Index) {
+	if f.have.Add(pc.Index, f.pieces) {
 		c.settled(now, pc)
 	}
-	if f.stored.CheckedAdd(pc.Index) {
+	if f.stored.Add(pc.Index, f.pieces) {
 		c.fresh = append(c.fresh, pc)
 	}
 }
@@ -215,7 +214,7 @@ func (c *Core) Evicted(_ time.Time, pc Piece) {
 	if f.sources != nil {
 		f.sources[pc.Index] = 0
 	}
-	if f.stored.CheckedRemove(pc.Index) {
+	if f.stored.Remove(pc.Index) {
 		c.gone = append(c.gone, pc)
 	}
 	c.dirty = true
@@ -224,7 +223,7 @@ func (c *Core) Evicted(_ time.Time, pc Piece) {
 // settled ends the download of a piece that is now here.
 func (c *Core) settled(now time.Time, pc Piece) {
 	c.sched.Forget(now, key(pc))
-	if n, ok := c.needs[pc]; ok {
+	if n := c.needOf(pc); n != nil {
 		n.round = 0 // swept by the next refresh
 		c.dropNeed(n)
 	}
@@ -248,7 +247,7 @@ func (c *Core) holders(id File, index uint32) scheduler.SeedSet {
 		if p == nil {
 			continue
 		}
-		if b := p.holds[id]; b != nil && b.Contains(index) {
+		if t := p.theirFiles[id]; t != nil && t.set.Has(index) {
 			set.Add(scheduler.Seed(slot))
 		}
 	}

@@ -166,6 +166,9 @@ func (c *Core) refreshNeeds(now time.Time) {
 	for _, w := range c.wants {
 		c.needWant(now, w)
 	}
+	for ti, t := range c.titles {
+		t.size = c.swarmSize(Title(ti))
+	}
 	kept := c.order[:0]
 	for _, n := range c.order {
 		if n.round == c.round {
@@ -173,12 +176,12 @@ func (c *Core) refreshNeeds(now time.Time) {
 			kept = append(kept, n)
 			continue
 		}
-		if c.needs[n.piece] == n {
+		if c.needOf(n.piece) == n {
 			if c.sched.Begun(key(n.piece)) {
 				c.out.Release = append(c.out.Release, n.piece)
 			}
 			c.sched.Forget(now, key(n.piece))
-			delete(c.needs, n.piece)
+			c.dropNeed(n)
 		}
 	}
 	clear(c.order[len(kept):])
@@ -282,13 +285,13 @@ func (c *Core) timedDeadline(now time.Time, v *viewer, pc Piece) (time.Time, boo
 
 // need marks a piece as needed in this round, with the earliest of its deadlines.
 func (c *Core) need(now time.Time, pc Piece, deadline time.Time, startup bool) *need {
-	if c.files[pc.File].have.Contains(pc.Index) {
+	if c.files[pc.File].have.Has(pc.Index) {
 		return nil
 	}
-	n, ok := c.needs[pc]
-	if !ok {
+	n := c.needOf(pc)
+	if n == nil {
 		n = &need{piece: pc}
-		c.needs[pc] = n
+		c.needs.Put(uint32(pc.File), pc.Index, n)
 		c.order = append(c.order, n)
 	}
 	if n.failed {
@@ -317,7 +320,7 @@ func (c *Core) tell(now time.Time, n *need) {
 	f := c.files[n.piece.File]
 	place := f.places[0]
 	t := c.titles[place.title]
-	sn := scheduler.Need{Piece: k, Deadline: n.deadline, Swarm: c.swarmSize(place.title), Lead: n.lead}
+	sn := scheduler.Need{Piece: k, Deadline: n.deadline, Swarm: t.size, Lead: n.lead}
 	if !c.sched.Known(k) {
 		sn.Full = wire.FullMask(f.length, n.piece.Index)
 		sn.Lot = scheduler.Lot(f.root, n.piece.Index, t.u)
@@ -327,4 +330,6 @@ func (c *Core) tell(now time.Time, n *need) {
 }
 
 // dropNeed removes a need whose piece is settled.
-func (c *Core) dropNeed(n *need) { delete(c.needs, n.piece) }
+func (c *Core) dropNeed(n *need) { c.needs.Delete(uint32(n.piece.File), n.piece.Index) }
+
+func (c *Core) needOf(pc Piece) *need { return c.needs.Get(uint32(pc.File), pc.Index) }

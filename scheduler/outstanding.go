@@ -1,0 +1,4 @@
+package scheduler
+
+// Outstanding reports whether any seed owes chunks that it was asked for.
+func (s *Scheduler) Outstanding() bool { return !s.owing.Empty() }
