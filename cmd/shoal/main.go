@@ -35,7 +35,7 @@ func rootCommand() *cobra.Command {
 		Version: buildVersion(),
 	}
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
-	root.AddCommand(peerCommand(), trackerCommand(), packCommand(), demoCommand(), versionCommand())
+	root.AddCommand(peerCommand(), trackerCommand(), packCommand(), demoCommand(), replayCommand(), traceCommand(), versionCommand())
 	return root
 }
 

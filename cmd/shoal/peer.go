@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -31,6 +32,8 @@ type peerFlags struct {
 	cacheBytes      byteSize
 	upload          onOff
 	cors, hosts     []string
+	titles          []string
+	record          string
 	pyroscope       string
 	logLevel        string
 	logFormat       string
@@ -58,6 +61,8 @@ func peerCommand() *cobra.Command {
 	flags.Var(&f.upload, "upload", "serve other viewers, on or off")
 	flags.StringSliceVar(&f.cors, "cors", nil, "web origins whose pages may play through this node, e.g. https://player.example")
 	flags.StringSliceVar(&f.hosts, "allow-host", nil, "further host names under which this node answers")
+	recordFlag(flags, &f.record)
+	flags.StringSliceVar(&f.titles, "title", nil, "path on the CDN that the viewer page offers, e.g. film/master.m3u8; may be repeated")
 	flags.StringVar(&f.pyroscope, "pyroscope", "", "Pyroscope server to send profiles to")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&f.logFormat, "log-format", "text", "text or json")
@@ -70,7 +75,8 @@ const peerHelp = `Run a node beside a video player.
 The player opens http://127.0.0.1:7070/<path on the origin> instead of the
 CDN's URL. What a title.shoal beside the media or in a folder above describes
 comes from other viewers where they have it in time; everything else passes
-through to the origin. The node's state is at /api/status and /metrics.`
+through to the origin. http://127.0.0.1:7070/ plays in a browser and shows live
+where the bytes come from; the same is at /api/status and /metrics for programs.`
 
 // shutdownTimeout bounds how long answers under way may take after a signal; a
 // player notices the end of its node either way.
@@ -84,6 +90,10 @@ func runPeer(cmd *cobra.Command, f peerFlags) (err error) {
 	base, err := url.Parse(f.origin)
 	if f.origin == "" || err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
 		return usagef("--origin %q: give the URL prefix of the CDN, e.g. https://cdn.example/vod", f.origin)
+	}
+	titles, err := titlePaths(f.titles, f.origin)
+	if err != nil {
+		return err
 	}
 	listener, err := listen(cmd.Context(), f.listen)
 	if err != nil {
@@ -104,16 +114,22 @@ func runPeer(cmd *cobra.Command, f peerFlags) (err error) {
 	if err != nil {
 		return err
 	}
+	stopRecording, err := startRecording(f.record, e, log)
+	if err != nil {
+		return errors.Join(err, e.Close())
+	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	handler := proxy.New(proxy.Config{
 		Engine: e, Origins: f.cors, Hosts: f.hosts, Base: base, Logger: log, Registry: registry,
+		Version: buildVersion(), Titles: titles,
 	})
 	server := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
+	server.RegisterOnShutdown(handler.EndLive)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	if _, err = fmt.Fprintf(cmd.OutOrStdout(), "http://%s/\n", listener.Addr()); err == nil {
@@ -122,7 +138,34 @@ func runPeer(cmd *cobra.Command, f peerFlags) (err error) {
 		case err = <-served:
 		}
 	}
-	return errors.Join(err, stopPeer(server, handler, e))
+	return errors.Join(err, stopRecording(), stopPeer(server, handler, e))
+}
+
+// titlesMax is how many titles a node's page lists.
+const titlesMax = 64
+
+// titlePaths turns the values of --title, paths or URLs below the origin, into
+// paths.
+func titlePaths(values []string, origin string) ([]string, error) {
+	if len(values) > titlesMax {
+		return nil, usagef("--title: %d are too many, choose at most %d", len(values), titlesMax)
+	}
+	prefix := strings.TrimSuffix(origin, "/") + "/"
+	var out []string
+	for _, v := range values {
+		p, below := strings.CutPrefix(v, prefix)
+		if below {
+			if unescaped, err := url.PathUnescape(p); err == nil {
+				p = unescaped
+			}
+		}
+		p = strings.TrimLeft(p, "/")
+		if p == "" || strings.Contains(p, "://") || slices.Contains(strings.Split(p, "/"), "..") {
+			return nil, usagef("--title %q: give a path below --origin, e.g. film/master.m3u8", v)
+		}
+		out = append(out, p)
+	}
+	return out, nil
 }
 
 // stopPeer ends in the order in which the parts depend on each other: answers

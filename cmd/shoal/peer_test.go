@@ -170,3 +170,37 @@ func burn(d time.Duration) (n uint64) {
 	}
 	return n
 }
+
+func TestTitlesArePathsBelowTheOrigin(t *testing.T) {
+	got, err := titlePaths([]string{"film/master.m3u8", "/tv/index.m3u8", "https://cdn.example/vod/my%20film/a.mp4"}, "https://cdn.example/vod")
+	require.NoError(t, err)
+	require.Equal(t, []string{"film/master.m3u8", "tv/index.m3u8", "my film/a.mp4"}, got)
+	for _, bad := range []string{"", "/", "https://other.example/a.m3u8", "a/../../b.m3u8"} {
+		_, err := titlePaths([]string{bad}, "https://cdn.example/vod/")
+		require.ErrorContains(t, err, "--title", bad)
+	}
+	_, err = titlePaths(make([]string, titlesMax+1), "https://cdn.example")
+	require.ErrorContains(t, err, "too many")
+}
+
+func TestThePeersPageOffersConfiguredTitles(t *testing.T) {
+	base, stop := startPeer(t, "--origin", "http://127.0.0.1:9/vod", "--title", "film/master.m3u8", "--title", "tv/index.m3u8")
+	code, titles := get(t, base+"api/titles")
+	require.Equal(t, http.StatusOK, code)
+	require.Contains(t, titles, `"path": "film/master.m3u8"`)
+	require.Contains(t, titles, `"path": "tv/index.m3u8"`)
+	code, page := get(t, base)
+	require.Equal(t, http.StatusOK, code)
+	require.Contains(t, page, "<video")
+	_, node := get(t, base+"api/node")
+	require.Contains(t, node, `"origin": "http://127.0.0.1:9/vod/"`)
+	require.Contains(t, node, `"version": "`+buildVersion()+`"`)
+
+	// An open dashboard does not hold up the end.
+	live, err := http.Get(base + "api/live")
+	require.NoError(t, err)
+	defer func() { _ = live.Body.Close() }()
+	began := time.Now()
+	require.NoError(t, stop())
+	require.Less(t, time.Since(began), shutdownTimeout)
+}

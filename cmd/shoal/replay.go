@@ -1,0 +1,212 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"shoal/bench/replay"
+	"shoal/bench/replay/report"
+)
+
+// replayFlags are the flags of shoal replay.
+type replayFlags struct {
+	sessions, profile, network, rtt string
+	policies                        []string
+	seed                            uint64
+	json, report, events            string
+	maxSessions, workers            int
+	from, to                        secondsFlag
+	buffer, cdnRTT, segment         time.Duration
+	progressive, skipBad            bool
+	crashShare, loss                float64
+}
+
+const replayHelp = `Play recorded sessions through the decision code that ships, on a virtual
+clock, and say what the swarm would have saved. Without --sessions it plays a
+small synthetic evening that comes with shoal.
+
+What a trace does not say is drawn from a profile, with the seed: the same
+inputs and seed give the same digest, on any number of cores. Every policy plays
+the same sessions on the same lines. docs/replay.md describes the formats, the
+model and its limits.
+
+Interrupt it, and it prints what it has, marked partial.`
+
+func replayCommand() *cobra.Command {
+	var f replayFlags
+	cmd := &cobra.Command{
+		Use:   "replay",
+		Short: "Play recorded sessions and measure what the swarm saves",
+		Long:  replayHelp,
+		Example: `  shoal replay
+  shoal replay --sessions sessions.csv --profile homes.json --policy shoal,whole-segment,cdn-only --json out.json --report out.html
+  shoal replay --sessions day.csv.gz --from 20h --to 22h --max-sessions 2000`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.sessions, "sessions", "", "CSV `FILE` of sessions (default: a synthetic evening)")
+	flags.StringVar(&f.profile, "profile", "default", "`NAME` of a profile that comes with shoal, or a JSON file: what missing columns are drawn from")
+	flags.StringVar(&f.network, "network", "", "`DIR` of network traces, for the sessions that name one")
+	flags.StringVar(&f.rtt, "rtt", "", "CSV `FILE`: matrix of round-trip times")
+	flags.StringSliceVar(&f.policies, "policy", []string{"shoal", "cdn-only"}, "policies to compare: "+strings.Join(replay.Policies(), ", "))
+	flags.Uint64Var(&f.seed, "seed", 1, "seed of all randomness")
+	flags.StringVar(&f.json, "json", "", "write the results to this `FILE` (- is stdout)")
+	flags.StringVar(&f.report, "report", "", "write a page with plots to this HTML `FILE`")
+	flags.StringVar(&f.events, "events", "", "write one line per session and policy to this CSV `FILE`")
+	flags.IntVar(&f.maxSessions, "max-sessions", 0, "play the first `N` sessions only (default all)")
+	f.to = secondsFlag(never)
+	flags.Var(&f.from, "from", "play sessions that start at this time or later, seconds since the trace's beginning (or 20h15m)")
+	flags.Var(&f.to, "to", "play sessions that start before this time")
+	flags.DurationVar(&f.buffer, "buffer", 2*time.Second, "media that a player wants before it starts")
+	flags.DurationVar(&f.cdnRTT, "cdn-rtt", 20*time.Millisecond, "round trip between an access line and the CDN")
+	flags.DurationVar(&f.segment, "segment", 6*time.Second, "length of a segment")
+	flags.BoolVar(&f.progressive, "progressive", false, "players append byte by byte, not whole segments")
+	flags.Float64Var(&f.crashShare, "crash-share", 0.1, "share of the viewers that leave without a goodbye")
+	flags.Float64Var(&f.loss, "loss", 0, "share of the datagrams between peers that are lost")
+	flags.IntVar(&f.workers, "workers", runtime.NumCPU(), "swarms that are played at once")
+	flags.BoolVar(&f.skipBad, "skip-bad", false, "count rows that cannot be read and go on")
+	return cmd
+}
+
+func (f *replayFlags) run(cmd *cobra.Command) error {
+	if err := f.check(); err != nil {
+		return usageError{err}
+	}
+	in, err := f.load(cmd)
+	if err != nil {
+		return err
+	}
+	if err := in.check(); err != nil {
+		return usageError{err}
+	}
+	cfg := replay.Config{
+		Seed: f.seed, Policies: f.policies, Workers: f.workers, StartBuffer: f.buffer, CDNRTT: f.cdnRTT,
+		Segment: f.segment, Progressive: f.progressive, LossRatio: f.loss, RTT: in.matrix,
+	}
+	meter := new(replay.Meter)
+	bar := startProgress(cmd.ErrOrStderr(), meter, in.watched()*float64(len(replay.Runs(cfg))))
+	begin := time.Now()
+	results, err := replay.Run(cmd.Context(), cfg, in.sessions, meter)
+	wall := time.Since(begin)
+	bar.stop()
+	if err != nil {
+		return usageError{err}
+	}
+	for i := range results {
+		results[i].WallSeconds, results[i].SkippedRows = wall.Seconds(), in.skipped
+	}
+	if err := f.write(cmd, results); err != nil {
+		return err
+	}
+	if f.json != "-" {
+		return printReplay(cmd.OutOrStdout(), results)
+	}
+	return nil
+}
+
+func (f *replayFlags) check() error {
+	for _, name := range f.policies {
+		if err := replay.CheckPolicy(name); err != nil {
+			return err
+		}
+	}
+	switch {
+	case len(f.policies) == 0:
+		return errors.New("--policy is empty: choose from " + strings.Join(replay.Policies(), ", "))
+	case f.maxSessions < 0:
+		return errors.New("--max-sessions is negative")
+	case f.workers < 1:
+		return errors.New("--workers must be at least 1")
+	case f.buffer <= 0 || f.cdnRTT <= 0 || f.segment < 100*time.Millisecond || f.segment > time.Minute:
+		return errors.New("--buffer and --cdn-rtt must be above 0, and --segment from 100ms to 1m")
+	case f.from >= f.to:
+		return errors.New("--from must be before --to")
+	case !(f.crashShare >= 0 && f.crashShare <= 1) || !(f.loss >= 0 && f.loss <= 0.5):
+		return errors.New("--crash-share must be from 0 to 1, and --loss from 0 to 0.5")
+	}
+	return nil
+}
+
+// write writes the files that were asked for.
+func (f *replayFlags) write(cmd *cobra.Command, results []replay.Result) error {
+	if f.json != "" {
+		doc, err := json.MarshalIndent(map[string]any{"policies": results}, "", "  ")
+		if err != nil {
+			return fmt.Errorf("results: %w", err)
+		}
+		doc = append(doc, '\n')
+		if f.json == "-" {
+			if _, err := cmd.OutOrStdout().Write(doc); err != nil {
+				return err
+			}
+		} else if err := os.WriteFile(f.json, doc, 0o644); err != nil {
+			return err
+		}
+	}
+	if f.report != "" {
+		title := "a synthetic evening"
+		if f.sessions != "" {
+			title = f.sessions
+		}
+		if err := writeTrace(f.report, func(w io.Writer) error { return report.Write(w, title, results) }); err != nil {
+			return err
+		}
+	}
+	if f.events != "" {
+		return writeTrace(f.events, func(w io.Writer) error { return replay.WriteEvents(w, results) })
+	}
+	return nil
+}
+
+// never is later than any session.
+const never = time.Duration(1<<63 - 1)
+
+// secondsFlag takes seconds, or a duration as Go writes it.
+type secondsFlag time.Duration
+
+// String is the value as the flag takes it.
+func (s *secondsFlag) String() string {
+	if *s == secondsFlag(never) {
+		return ""
+	}
+	return strconv.FormatFloat(time.Duration(*s).Seconds(), 'f', -1, 64)
+}
+
+// Set parses the flag.
+func (s *secondsFlag) Set(text string) error {
+	if n, err := strconv.ParseFloat(text, 64); err == nil && n >= 0 && n < 1e9 {
+		*s = secondsFlag(n * float64(time.Second))
+		return nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 {
+		return errors.New("want seconds since the trace's beginning, or a duration like 20h15m")
+	}
+	*s = secondsFlag(d)
+	return nil
+}
+
+// Type names the flag's kind in the help.
+func (s *secondsFlag) Type() string { return "seconds" }
+
+// progress shows how far a replay is.
+type progress struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+func (p *progress) stop() {
+	p.cancel()
+	<-p.done
+}
