@@ -1,0 +1,168 @@
+package replay
+
+import (
+	"time"
+)
+
+// reason says why the CDN was asked.
+type reason uint8
+
+const (
+	reasonStartup reason = iota
+	reasonFirstCopy
+	reasonRescue
+	reasonHash
+	reasonCount
+)
+
+// account is what one session did.
+type account struct {
+	// played, by source
+	p2p   int64
+	cdn   [reasonCount]int64
+	cache int64
+
+	rawP2P, rawCDN int64 // all payload that came, of use or not
+	dup            int64
+	sent           int64
+	sameISP        int64 // of rawP2P
+	sameRegion     int64
+	sameCountry    int64
+
+	segments []segmentBytes // that came and were not shown yet
+	runs     []run          // what was shown, and when
+
+	started bool
+	startup time.Duration
+	stalls  int
+	stalled time.Duration
+	played  time.Duration // media time
+}
+
+// segmentBytes are the sources of a segment's bytes.
+type segmentBytes struct {
+	seg int
+	p2p int64
+	cdn [reasonCount]int64
+}
+
+// run is a stretch of segments that were shown one after the other from the
+// network, without an interruption.
+type run struct {
+	at    time.Duration // when the first one's first picture was shown
+	seg   int
+	count int
+	came  bool // over the network; else from the cache
+}
+
+// got books verified bytes.
+func (a *account) got(seg int, p2p int64, cdn [reasonCount]int64) {
+	s := a.segment(seg)
+	if s == nil {
+		a.segments = append(a.segments, segmentBytes{seg: seg})
+		s = &a.segments[len(a.segments)-1]
+	}
+	s.p2p += p2p
+	for i, n := range cdn {
+		s.cdn[i] += n
+	}
+}
+
+func (a *account) segment(seg int) *segmentBytes {
+	for i := len(a.segments) - 1; i >= 0; i-- {
+		if a.segments[i].seg == seg {
+			return &a.segments[i]
+		}
+	}
+	return nil
+}
+
+// shown books a segment whose first picture was shown at at. What did not come
+// since it was last shown comes from the cache.
+func (a *account) shown(at time.Duration, seg int, bytes int64, length time.Duration) {
+	left := bytes
+	if s := a.segment(seg); s != nil {
+		a.p2p += s.p2p
+		left -= s.p2p
+		for i, n := range s.cdn {
+			a.cdn[i] += n
+			left -= n
+		}
+		*s = a.segments[len(a.segments)-1]
+		a.segments = a.segments[:len(a.segments)-1]
+	}
+	a.cache += left
+	came := left < bytes
+	if n := len(a.runs); n > 0 {
+		last := &a.runs[n-1]
+		next := last.at + time.Duration(last.count)*length
+		if last.came == came && last.seg+last.count == seg && next == at {
+			last.count++
+			return
+		}
+	}
+	a.runs = append(a.runs, run{at: at, seg: seg, count: 1, came: came})
+}
+
+// from books a burst by the distance of its sender.
+func (a *account) arrived(me, sender *Session, n int64) {
+	a.rawP2P += n
+	if me.ISP != "" && me.ISP == sender.ISP {
+		a.sameISP += n
+	}
+	if me.Region != "" && me.Region == sender.Region {
+		a.sameRegion += n
+	}
+	if c := me.Country(); c != "" && c == sender.Country() {
+		a.sameCountry += n
+	}
+}
+
+func (a *account) cdnPlayed() (sum int64) {
+	for _, n := range a.cdn {
+		sum += n
+	}
+	return sum
+}
+
+// binLength is the grain of the series over time.
+const binLength = 10 * time.Second
+
+// binsMax bounds a series: twelve weeks.
+const binsMax = 1 << 20
+
+// series are sums over time, in bins since the trace's beginning.
+type series struct {
+	p2p, cdn, online []int64 // bytes, bytes, viewer-milliseconds
+}
+
+func add(bins *[]int64, at time.Duration, n int64) {
+	i := min(max(int(at/binLength), 0), binsMax-1)
+	if i >= len(*bins) {
+		*bins = append(*bins, make([]int64, i+1-len(*bins))...)
+	}
+	(*bins)[i] += n
+}
+
+// watched adds the time [from, to) of a viewer.
+func (s *series) watched(from, to time.Duration) {
+	for from < to {
+		end := min(from-from%binLength+binLength, to)
+		add(&s.online, from, (end - from).Milliseconds())
+		from = end
+	}
+}
+
+func (s *series) merge(o *series) {
+	sum := func(dst *[]int64, src []int64) {
+		if len(src) > len(*dst) {
+			*dst = append(*dst, make([]int64, len(src)-len(*dst))...)
+		}
+		for i, n := range src {
+			(*dst)[i] += n
+		}
+	}
+	sum(&s.p2p, o.p2p)
+	sum(&s.cdn, o.cdn)
+	sum(&s.online, o.online)
+}

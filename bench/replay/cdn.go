@@ -1,0 +1,131 @@
+package replay
+
+import (
+	"math"
+	"math/bits"
+	"slices"
+	"time"
+
+	"shoal/internal/wire"
+)
+
+const (
+	// thinkTime is the CDN's own share of a first byte.
+	thinkTime = 5 * time.Millisecond
+	// openRoundTrips to the CDN lie between a viewer's arrival and the first
+	// segment: TCP, TLS 1.3 and two playlists. A node reads its manifest beside
+	// the playlists.
+	openRoundTrips = 4
+)
+
+// fetch is a range request to the CDN, in chunks of the rendition.
+type fetch struct {
+	p        *peer
+	next, to int64
+	ready    time.Duration // when its first byte reaches the line
+	begun    time.Duration
+	left     int64 // chunks that p has not got
+	dead     bool
+	user     any // the policy's
+}
+
+// cdn is a client's way to the CDN.
+type cdn struct {
+	active []*fetch // in the order of their turns
+	busy   bool     // an evCDN is on its way
+	inLine int      // bursts that wait in the downlink
+	ramp   ramp
+	flow   float64
+}
+
+func (p *peer) cdnRTT() time.Duration { return p.w.cfg.CDNRTT + p.s.RTT }
+
+// fetch asks the CDN for the chunks [from, to) of the rendition.
+func (p *peer) fetch(from, to int64, user any) *fetch {
+	w := p.w
+	f := &fetch{p: p, next: from, to: to, left: to - from, begun: w.now, ready: w.now + p.cdnRTT() + thinkTime, user: user}
+	p.cdn.active = append(p.cdn.active, f)
+	w.wakeCDN(p)
+	return f
+}
+
+func (p *peer) cancelFetch(f *fetch) {
+	f.dead = true
+	if i := slices.Index(p.cdn.active, f); i >= 0 {
+		p.cdn.active = slices.Delete(p.cdn.active, i, i+1)
+	}
+}
+
+// wakeCDN plans the next burst.
+func (w *world) wakeCDN(p *peer) {
+	c := &p.cdn
+	if c.busy || c.inLine >= cdnInDownlink || len(c.active) == 0 {
+		return
+	}
+	at := time.Duration(math.MaxInt64)
+	for _, f := range c.active {
+		at = min(at, f.ready)
+	}
+	c.busy = true
+	w.events.push(max(at, c.ramp.next, w.now), evCDN, p)
+}
+
+// cdnSends lets the next request in turn have a burst.
+func (w *world) cdnSends(p *peer) {
+	c := &p.cdn
+	c.busy = false
+	i := slices.IndexFunc(c.active, func(f *fetch) bool { return f.ready <= w.now })
+	if i < 0 {
+		w.wakeCDN(p)
+		return
+	}
+	f := c.active[i]
+	c.active = slices.Delete(c.active, i, i+1)
+	end := min(f.next-f.next%chunksPerBurst+chunksPerBurst, f.to)
+	from := f.next
+	f.next = end
+	if end < f.to {
+		c.active = append(c.active, f)
+	}
+	n := end - from
+	bytes := float64(n*wire.ChunkBytes) * cdnOverhead
+	rate := w.cfg.CDNBytesPerSec
+	c.ramp.pass(w.now, bytes, p.cdnRTT(), rate)
+	c.ramp.next = max(c.ramp.next, w.now+time.Duration(bytes/rate*float64(time.Second)))
+	add(&w.total.cdn, w.now, n*wire.ChunkBytes)
+	p.acct.rawCDN += n * wire.ChunkBytes
+	ev := event{
+		kind: evCDN, p: p, msg: f, piece: uint32(from / wire.ChunksPerPiece),
+		mask: chunkRange(from%wire.ChunksPerPiece, n), n: n,
+	}
+	if w.arrive(p, ev, bytes, &c.flow, 0) {
+		w.cdnArrived(p, ev)
+	} else {
+		c.inLine++
+	}
+	w.wakeCDN(p)
+}
+
+// cdnArrived is a burst of the CDN behind p's line.
+func (w *world) cdnArrived(p *peer, ev event) {
+	f := ev.msg.(*fetch)
+	f.left -= ev.n
+	if f.dead || !p.online {
+		return
+	}
+	p.policy.fetched(f, ev.piece, ev.mask)
+	if f.left == 0 {
+		f.dead = true
+		p.policy.fetchDone(f)
+	}
+	p.soon()
+}
+
+func chunkRange(from, n int64) uint64 {
+	if n >= wire.ChunksPerPiece {
+		return ^uint64(0)
+	}
+	return (1<<n - 1) << from
+}
+
+func chunkBytes(mask uint64) int { return bits.OnesCount64(mask) * wire.ChunkBytes }

@@ -1,0 +1,68 @@
+// Package replay runs thousands of viewers through the decision code that ships,
+// on a virtual clock, and counts what that would have cost and saved.
+//
+// # What is real
+//
+// A peer of policy "shoal" is a swarm.Core, the same code as in a live node: its
+// requests, masks, control messages, announcements and CDN fetches are those
+// that the core emits, and its inputs come at the moments at which the live
+// shell (package engine and its proxy) gives them. The tracker is tracker.State
+// with its memory store. Payload does not exist: bursts carry masks.
+//
+// # What is modelled
+//
+//   - Time is a heap of events per swarm, keyed by time and sequence. Swarms are
+//     titles; they share nothing, so they run in parallel.
+//   - An access line is an uplink and a downlink, each a server that carries
+//     bursts of at most 16 KiB at the line's present rate (a recorded network
+//     trace, or a constant). The uplink sends in the order in which the peer's
+//     own code hands bursts out (shoal: earliest deadline). The downlink shares
+//     itself between its flows, one per seed and one for the CDN, by start-time
+//     fair queueing (Goyal, Vin, Cheng 1996), weighted by tier. There is no
+//     global max-min recomputation, no packet, no acknowledgement.
+//   - The tiers' weights are equal: one congestion controller serves them all in
+//     the transport that ships today. They are to be calibrated against an
+//     emulated link when it has one of its own for each tier.
+//   - A new channel ramps up as slow start does, doubling per round trip from ten
+//     packets; so does the CDN's connection. Beyond that congestion control is
+//     taken for ideal: no queues but those of the bursts, no back-off. Path loss
+//     takes single chunks out of bursts.
+//   - A round trip between peers is the sum of both access lines' and of the way
+//     between: from an RTT matrix when there is one, else by region.
+//   - NATs: a pair of which neither side can open a path to the other never
+//     connects; its dials time out. There are no relays yet, so relay bytes are 0.
+//   - The CDN is one server per client: a round trip and a think time until the
+//     first byte, then a rate, divided between the client's requests.
+//   - The tracker answers after a round trip. Announces are sent every 20 s and
+//     when the engine kicks its client, at most two a second.
+//   - A player loads segments one by one, starts at StartBuffer, holds MaxBuffer,
+//     stalls when it runs dry, and reports with CMCD when it asks. It appends
+//     whole segments, or progressively. Between arrival and the first segment
+//     lie openRoundTrips to the CDN: the connection and two playlists.
+//   - A title's pieces are numbered through per rendition, segments begin at
+//     piece borders and have the bitrate's size on average. Files are chapters of
+//     about ten minutes. A live chapter's segments become known as they are
+//     published, before the player may ask for them.
+//   - A viewer leaves at a wall time that the trace gives, watching or not, then
+//     may linger as a seed, and leaves with or without a goodbye.
+//   - Announcements of single pieces wait at their reader for its next round of
+//     scheduling (at most 50 ms while it needs anything); everything else is
+//     delivered after half a round trip.
+//   - A node's loop runs when an input comes, but not more often than every
+//     loopGrain: what comes meanwhile waits for it.
+//   - Hashing and storing a piece take storeDelay. The cache drops what lies
+//     farthest behind the playhead.
+//
+// # What is not modelled
+//
+// Packets, cross traffic, Wi-Fi, disks, the cost of the manifest and of piece
+// hashes, polluters, an origin that fails, relays, and adaptation of the bitrate
+// within a session: a viewer stays on the rendition that its trace says or its
+// line can carry.
+//
+// # Use
+//
+// Run may be called from any goroutine; it starts as many as Config.Workers and
+// waits for them. Everything else here belongs to one of them at a time. The
+// same sessions, Config and seed give the same digest on any number of cores.
+package replay

@@ -1,0 +1,183 @@
+package replay
+
+import (
+	"math"
+	"time"
+
+	"shoal/bench/replay/trace"
+)
+
+const (
+	// peerOverhead and cdnOverhead are bytes on the line per byte of payload:
+	// sealing, UDP and IP (6 %, design.md §6); TLS, TCP and IP.
+	peerOverhead = 1.06
+	cdnOverhead  = 1.04
+	// sendAhead is how much an uplink takes on beyond the present moment: what a
+	// pacer and the kernel hold.
+	sendAhead = 10 * time.Millisecond
+	// initialWindow is what a path carries in its first round trip: ten packets
+	// (RFC 6928), one burst.
+	initialWindow = 16 << 10
+	// cdnInDownlink bounds the CDN's bursts that wait in a downlink: a window of
+	// 64 KiB beyond what the line carries.
+	cdnInDownlink = 4
+	// kbps in bytes per second.
+	kbps = 125.0
+)
+
+// tierWeights share a downlink between flows. Equal: see the package comment.
+var tierWeights = [3]float64{1, 1, 1}
+
+// line is an access line's rate over time.
+type line struct {
+	net        *trace.Network
+	down, up   float64 // constant rates, bytes per second
+	begin      time.Duration
+	now        trace.Link
+	from, till time.Duration
+}
+
+func newLine(s *Session) line {
+	return line{net: s.Net, begin: s.Start, down: float64(s.DownKbps) * kbps, up: float64(s.UpKbps) * kbps, till: -1}
+}
+
+// at returns both rates at a time, and until when they hold.
+func (l *line) at(t time.Duration) (down, up float64, until time.Duration) {
+	if l.net == nil {
+		return l.down, l.up, trace.Forever
+	}
+	if since := t - l.begin; since < l.from || since >= l.till {
+		l.now, l.from, l.till = l.net.At(since), since, l.net.Until(since)
+	}
+	down, up = l.down, l.up
+	if l.now.DownKbps >= 0 {
+		down = float64(l.now.DownKbps) * kbps
+	}
+	// A peer that never uploads has no uplink, whatever its line measures.
+	if l.now.UpKbps >= 0 && l.up > 0 {
+		up = float64(l.now.UpKbps) * kbps
+	}
+	if l.till == trace.Forever {
+		return down, up, trace.Forever
+	}
+	return down, up, l.begin + l.till
+}
+
+// outage is the longest silence of a line that is waited for.
+const outage = time.Hour
+
+// carry returns when bytes that begin at from have passed, by the downlink or
+// the uplink.
+func (l *line) carry(from time.Duration, bytes float64, uplink bool) time.Duration {
+	for t := from; t < from+outage; {
+		down, up, until := l.at(t)
+		rate := down
+		if uplink {
+			rate = up
+		}
+		if rate > 0 {
+			need := time.Duration(math.Ceil(bytes / rate * float64(time.Second)))
+			if until == trace.Forever || t+need <= until {
+				return t + need
+			}
+			bytes -= rate * (until - t).Seconds()
+		}
+		if until == trace.Forever {
+			break
+		}
+		t = until
+	}
+	return from + outage
+}
+
+// ramp is a path's slow start: from the initial window, doubling per round trip.
+type ramp struct {
+	window float64 // bytes per round trip; +Inf: open
+	next   time.Duration
+}
+
+// pass records a burst at now and returns nothing: next says when the following
+// one may leave. The path is open once the ramp exceeds rate twice.
+func (r *ramp) pass(now time.Duration, bytes float64, rtt time.Duration, rate float64) {
+	if math.IsInf(r.window, 1) {
+		return
+	}
+	if r.window == 0 {
+		r.window = initialWindow
+	}
+	perSec := r.window / max(rtt.Seconds(), 1e-4)
+	if perSec > 2*rate {
+		r.window = math.Inf(1)
+		return
+	}
+	r.next = max(r.next, now) + time.Duration(bytes/perSec*float64(time.Second))
+	r.window += bytes
+}
+
+// queued is a burst that waits for a downlink.
+type queued struct {
+	tag   float64
+	bytes float64
+	ev    event
+}
+
+// downlink carries bursts of several flows one after the other.
+type downlink struct {
+	waiting []queued
+	busy    bool // a burst is being carried
+	ready   time.Duration
+	virtual float64
+	current event
+}
+
+// arrive takes a burst whose last byte reaches the line at now. A line that is
+// idle and no bottleneck passes it on at once; then it returns true.
+func (w *world) arrive(p *peer, ev event, bytes float64, flow *float64, tier uint8) bool {
+	d := &p.down
+	if !d.busy {
+		// Its bytes have been coming in for a while: only what the line could
+		// not carry meanwhile is left.
+		rate, _, _ := p.line.at(w.now)
+		if rate > 0 {
+			begun := max(d.ready, w.now-time.Duration(bytes/rate*float64(time.Second)))
+			if begun+time.Duration(bytes/rate*float64(time.Second)) <= w.now {
+				d.ready = w.now
+				return true
+			}
+		}
+	}
+	start := max(d.virtual, *flow)
+	*flow = start + bytes/tierWeights[min(int(tier), len(tierWeights)-1)]
+	d.waiting = append(d.waiting, queued{tag: start, bytes: bytes, ev: ev})
+	if !d.busy {
+		w.carryNext(p)
+	}
+	return false
+}
+
+// carryNext begins with the burst of the lowest tag; the first of equals.
+func (w *world) carryNext(p *peer) {
+	d := &p.down
+	if len(d.waiting) == 0 {
+		d.busy = false
+		return
+	}
+	best := 0
+	for i := range d.waiting {
+		if d.waiting[i].tag < d.waiting[best].tag {
+			best = i
+		}
+	}
+	q := d.waiting[best]
+	d.waiting = append(d.waiting[:best], d.waiting[best+1:]...)
+	d.busy, d.virtual, d.current = true, q.tag, q.ev
+	rate, _, _ := p.line.at(w.now)
+	begin := d.ready
+	if rate > 0 {
+		begin = max(begin, w.now-time.Duration(q.bytes/rate*float64(time.Second)))
+	} else {
+		begin = max(begin, w.now)
+	}
+	d.ready = max(p.line.carry(begin, q.bytes, false), w.now)
+	w.events.push(d.ready, evDown, p)
+}

@@ -1,0 +1,141 @@
+package report
+
+import (
+	"fmt"
+	"math"
+	"strings"
+)
+
+// Classes of curves have a colour each in the page's style; the twin has its own.
+const (
+	classes   = 6
+	twinClass = -1
+)
+
+// The size of a plot and of its margins, in the SVG's units.
+const (
+	plotWidth, plotHeight   = 640.0, 280.0
+	left, right, top, below = 56.0, 12.0, 10.0, 40.0
+	innerWidth, innerHeight = plotWidth - left - right, plotHeight - top - below
+	ticksWanted             = 5
+)
+
+// plot is a diagram. Its exported fields are what the template draws.
+type plot struct {
+	Title, X, Y string
+	MaxY        float64 // 0: by the data
+	LogX, Dots  bool
+	Curves      []curve
+
+	XTicks, YTicks []tick
+	Paths          []path
+	Empty          bool
+}
+
+type curve struct {
+	Name   string
+	Class  int
+	xs, ys []float64
+}
+
+func (c *curve) add(x, y float64) { c.xs, c.ys = append(c.xs, x), append(c.ys, y) }
+
+type tick struct {
+	At    string
+	Label string
+}
+
+// path is a curve in the SVG's units.
+type path struct {
+	Name, Class, D string
+}
+
+// layOut works out what the template draws.
+func (p *plot) layOut() {
+	minX, maxX, maxY := math.Inf(1), math.Inf(-1), p.MaxY
+	for _, c := range p.Curves {
+		for i, x := range c.xs {
+			minX, maxX = min(minX, x), max(maxX, x)
+			if p.MaxY == 0 {
+				maxY = max(maxY, c.ys[i])
+			}
+		}
+	}
+	if p.Empty = minX > maxX; p.Empty {
+		return
+	}
+	place := func(x float64) float64 { return x }
+	if p.LogX {
+		place = math.Log10
+	}
+	if maxX == minX {
+		maxX = minX + 1
+	}
+	if maxY <= 0 {
+		maxY = 1
+	}
+	x := func(v float64) float64 { return left + innerWidth*(place(v)-place(minX))/(place(maxX)-place(minX)) }
+	y := func(v float64) float64 { return top + innerHeight*(1-min(v/maxY, 1)) }
+	for _, v := range p.xTicks(minX, maxX) {
+		p.XTicks = append(p.XTicks, tick{At: number(x(v)), Label: label(v)})
+	}
+	for _, v := range steps(0, maxY) {
+		p.YTicks = append(p.YTicks, tick{At: number(y(v)), Label: label(v)})
+	}
+	for _, c := range p.Curves {
+		class := "twin"
+		if c.Class != twinClass {
+			class = fmt.Sprintf("c%d", c.Class%classes)
+		}
+		var d strings.Builder
+		for i := range c.xs {
+			switch {
+			case p.Dots:
+				// A line of no length with round caps is a dot.
+				fmt.Fprintf(&d, "M%s %sh0", number(x(c.xs[i])), number(y(c.ys[i])))
+			case i == 0:
+				fmt.Fprintf(&d, "M%s %s", number(x(c.xs[i])), number(y(c.ys[i])))
+			default:
+				fmt.Fprintf(&d, "L%s %s", number(x(c.xs[i])), number(y(c.ys[i])))
+			}
+		}
+		p.Paths = append(p.Paths, path{Name: c.Name, Class: class, D: d.String()})
+	}
+}
+
+func (p *plot) xTicks(from, to float64) []float64 {
+	if !p.LogX {
+		return steps(from, to)
+	}
+	var list []float64
+	for e := math.Floor(math.Log10(from)); e <= math.Ceil(math.Log10(to)); e++ {
+		if v := math.Pow(10, e); v >= from && v <= to {
+			list = append(list, v)
+		}
+	}
+	return list
+}
+
+// steps are round values between two others.
+func steps(from, to float64) []float64 {
+	raw := (to - from) / ticksWanted
+	if raw <= 0 || math.IsInf(raw, 0) || math.IsNaN(raw) {
+		return nil
+	}
+	base := math.Pow(10, math.Floor(math.Log10(raw)))
+	step := base
+	for _, m := range []float64{1, 2, 5, 10} {
+		if step = base * m; step >= raw {
+			break
+		}
+	}
+	var list []float64
+	for v := math.Ceil(from/step) * step; v <= to*(1+1e-9); v += step {
+		list = append(list, v)
+	}
+	return list
+}
+
+func number(v float64) string { return strings.TrimSuffix(fmt.Sprintf("%.1f", v), ".0") }
+
+func label(v float64) string { return fmt.Sprintf("%.4g", v) }

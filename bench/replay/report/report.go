@@ -1,0 +1,259 @@
+// Package report writes the results of a replay as one HTML page that needs
+// nothing else: no script, no font, no request.
+//
+// It is a pure function of the results, and safe for concurrent use.
+package report
+
+import (
+	"fmt"
+	"html/template"
+	"io"
+	"slices"
+	"time"
+
+	"shoal/bench/replay"
+)
+
+// pointsMax bounds the points of a curve: more than a screen has pixels only
+// makes the page large.
+const pointsMax = 600
+
+// Write writes the page. title says what was replayed.
+func Write(w io.Writer, title string, results []replay.Result) error {
+	page := pageData{Title: title, Rows: table(results)}
+	for i := range results {
+		page.Policies = append(page.Policies, policy{Name: results[i].Policy, Class: fmt.Sprintf("c%d", i%classes)})
+		page.Partial = page.Partial || results[i].Partial
+		page.Skipped = results[i].SkippedRows
+		page.Seed = results[i].Seed
+	}
+	page.Plots = []plot{
+		savingOverTime(results), rateOverTime(results), viewersOverTime(results),
+		startups(results), stalls(results), savingBySize(results), uploads(results),
+	}
+	for i := range page.Plots {
+		page.Plots[i].layOut()
+	}
+	return tmpl.Execute(w, page)
+}
+
+type pageData struct {
+	Title    string
+	Seed     uint64
+	Partial  bool
+	Skipped  int
+	Policies []policy
+	Rows     []tableRow
+	Plots    []plot
+}
+
+type policy struct{ Name, Class string }
+
+type tableRow struct {
+	Name   string
+	Values []string
+}
+
+func table(results []replay.Result) []tableRow {
+	var rows []tableRow
+	add := func(name string, value func(*replay.Result) string) {
+		r := tableRow{Name: name}
+		for i := range results {
+			r.Values = append(r.Values, value(&results[i]))
+		}
+		rows = append(rows, r)
+	}
+	percent := func(v float64) string { return fmt.Sprintf("%.1f %%", 100*v) }
+	megabytes := func(v int64) string { return fmt.Sprintf("%.1f MB", float64(v)/1e6) }
+	add("Saving", func(r *replay.Result) string { return percent(r.Saving) })
+	add("Net saving", func(r *replay.Result) string { return percent(r.NetSaving) })
+	add("Bound", func(r *replay.Result) string { return percent(r.Bound) })
+	add("Saving over bound", func(r *replay.Result) string { return percent(r.SavingOverBound) })
+	add("CDN rate, 95th percentile", func(r *replay.Result) string { return fmt.Sprintf("%.1f Mbit/s", r.CDNP95Mbps) })
+	add("Same without peers", func(r *replay.Result) string { return fmt.Sprintf("%.1f Mbit/s", r.TwinCDNP95Mbps) })
+	add("Stalled ÷ watched", func(r *replay.Result) string { return fmt.Sprintf("%.3f %%", 100*r.StallRatio) })
+	add("Stalls", func(r *replay.Result) string { return fmt.Sprint(r.Stalls) })
+	add("Start-up p50 / p95 / p99", func(r *replay.Result) string {
+		return fmt.Sprintf("%.0f / %.0f / %.0f ms", r.StartupMsP50, r.StartupMsP95, r.StartupMsP99)
+	})
+	add("Played from peers", func(r *replay.Result) string { return megabytes(r.P2PBytes) })
+	add("Played from the CDN", func(r *replay.Result) string { return megabytes(r.CDNBytes) })
+	add("of it start-up", func(r *replay.Result) string { return megabytes(r.CDNStartupBytes) })
+	add("of it first copies", func(r *replay.Result) string { return megabytes(r.CDNFirstCopyBytes) })
+	add("of it rescue", func(r *replay.Result) string { return megabytes(r.CDNRescueBytes) })
+	add("Duplicates", func(r *replay.Result) string { return megabytes(r.DuplicateBytes) })
+	add("Fetched and not watched", func(r *replay.Result) string { return megabytes(r.WastedBytes) })
+	add("Peers in the same ISP", func(r *replay.Result) string { return percent(r.SameISPShare) })
+	add("Peers in the same region", func(r *replay.Result) string { return percent(r.SameRegionShare) })
+	add("Sessions", func(r *replay.Result) string { return fmt.Sprint(r.Sessions) })
+	add("Digest", func(r *replay.Result) string { return r.Digest })
+	return rows
+}
+
+// binsOf calls do for each stretch of bins that makes a point.
+func binsOf(n int, do func(from, to int)) {
+	step := max((n+pointsMax-1)/pointsMax, 1)
+	for i := 0; i < n; i += step {
+		do(i, min(i+step, n))
+	}
+}
+
+func sum(bins []int64, from, to int) (total int64) {
+	for i := from; i < min(to, len(bins)); i++ {
+		total += bins[i]
+	}
+	return total
+}
+
+// busy is where the twin begins and ends to do anything.
+func busy(r *replay.Result) (first, last int) {
+	last = len(r.Series.TwinCDN)
+	for first < last && r.Series.TwinCDN[first] == 0 {
+		first++
+	}
+	for last > first && r.Series.TwinCDN[last-1] == 0 {
+		last--
+	}
+	return first, last
+}
+
+func hours(bins int, length time.Duration) float64 {
+	return (time.Duration(bins) * length).Hours()
+}
+
+func savingOverTime(results []replay.Result) plot {
+	p := plot{Title: "Saving over the day", X: "hours", Y: "share of the bytes that came from peers", MaxY: 1}
+	for i := range results {
+		r := &results[i]
+		first, last := busy(r)
+		c := curve{Name: r.Policy, Class: i}
+		binsOf(last-first, func(from, to int) {
+			p2p, cdn := sum(r.Series.P2P, first+from, first+to), sum(r.Series.CDN, first+from, first+to)
+			if p2p+cdn > 0 {
+				c.add(hours(first+from, r.Series.BinLength), float64(p2p)/float64(p2p+cdn))
+			}
+		})
+		p.Curves = append(p.Curves, c)
+	}
+	return p
+}
+
+func rateOverTime(results []replay.Result) plot {
+	p := plot{Title: "CDN rate against the twin without peers", X: "hours", Y: "Mbit/s"}
+	rate := func(name string, class int, r *replay.Result, bins []int64) {
+		first, last := busy(r)
+		c := curve{Name: name, Class: class}
+		binsOf(last-first, func(from, to int) {
+			seconds := float64(to-from) * r.Series.BinLength.Seconds()
+			c.add(hours(first+from, r.Series.BinLength), float64(sum(bins, first+from, first+to))*8/1e6/seconds)
+		})
+		p.Curves = append(p.Curves, c)
+	}
+	for i := range results {
+		rate(results[i].Policy, i, &results[i], results[i].Series.CDN)
+	}
+	if len(results) > 0 {
+		rate("twin", twinClass, &results[0], results[0].Series.TwinCDN)
+	}
+	return p
+}
+
+func viewersOverTime(results []replay.Result) plot {
+	p := plot{Title: "Viewers online", X: "hours", Y: "viewers"}
+	for i := range results[:min(1, len(results))] {
+		r := &results[i]
+		first, last := busy(r)
+		c := curve{Name: "viewers", Class: twinClass}
+		binsOf(last-first, func(from, to int) {
+			total := 0.0
+			for j := first + from; j < min(first+to, len(r.Series.Online)); j++ {
+				total += r.Series.Online[j]
+			}
+			c.add(hours(first+from, r.Series.BinLength), total/float64(to-from))
+		})
+		p.Curves = append(p.Curves, c)
+	}
+	return p
+}
+
+// distribution is a curve of the share of values up to x.
+func distribution(name string, class int, values []float64) curve {
+	slices.Sort(values)
+	c := curve{Name: name, Class: class}
+	binsOf(len(values), func(_, to int) {
+		c.add(values[to-1], float64(to)/float64(len(values)))
+	})
+	return c
+}
+
+func startups(results []replay.Result) plot {
+	p := plot{Title: "Start-up", X: "ms until the first picture", Y: "share of sessions", MaxY: 1}
+	for i := range results {
+		var values []float64
+		for _, s := range results[i].PerSession {
+			if s.Started {
+				values = append(values, s.Startup.Seconds()*1000)
+			}
+		}
+		p.Curves = append(p.Curves, distribution(results[i].Policy, i, values))
+	}
+	return p
+}
+
+func stalls(results []replay.Result) plot {
+	p := plot{Title: "Stalls", X: "% of the time stalled", Y: "share of sessions", MaxY: 1}
+	for i := range results {
+		var values []float64
+		for _, s := range results[i].PerSession {
+			if whole := s.Played + s.Stalled; whole > 0 {
+				values = append(values, 100*s.Stalled.Seconds()/whole.Seconds())
+			}
+		}
+		p.Curves = append(p.Curves, distribution(results[i].Policy, i, values))
+	}
+	return p
+}
+
+func savingBySize(results []replay.Result) plot {
+	p := plot{Title: "Saving against swarm size", X: "mean number of viewers", Y: "saving", MaxY: 1, LogX: true, Dots: true}
+	for i := range results {
+		c := curve{Name: results[i].Policy, Class: i}
+		for j, s := range results[i].Swarms {
+			if j == pointsMax {
+				break
+			}
+			c.add(max(s.MeanOnline, 0.1), s.Saving)
+		}
+		p.Curves = append(p.Curves, c)
+	}
+	return p
+}
+
+func uploads(results []replay.Result) plot {
+	p := plot{Title: "Who uploads", X: "% of the peers, those who send least first", Y: "share of the bytes sent", MaxY: 1}
+	for i := range results {
+		var values []float64
+		total := 0.0
+		for _, s := range results[i].PerSession {
+			values = append(values, float64(s.Sent))
+			total += float64(s.Sent)
+		}
+		if total == 0 {
+			continue
+		}
+		slices.Sort(values)
+		c := curve{Name: results[i].Policy, Class: i}
+		c.add(0, 0)
+		so := 0.0
+		binsOf(len(values), func(from, to int) {
+			for _, v := range values[from:to] {
+				so += v
+			}
+			c.add(100*float64(to)/float64(len(values)), so/total)
+		})
+		p.Curves = append(p.Curves, c)
+	}
+	return p
+}
+
+var tmpl = template.Must(template.New("report").Parse(pageHTML))

@@ -1,0 +1,91 @@
+package replay
+
+import (
+	"time"
+
+	"shoal/bench/replay/trace"
+)
+
+// Session is one viewer watching one title once, with every number known.
+type Session struct {
+	trace.Session
+	// Net varies the access line over time; nil: constant.
+	Net *trace.Network
+	// Place is the viewer's row of Config.RTT.
+	Place int
+	// Crash: leaves without a goodbye.
+	Crash bool
+	// Seeks of the viewer, by rising At.
+	Seeks []Seek
+}
+
+// Seek is a jump of the viewer.
+type Seek struct {
+	At time.Duration // since the session's start
+	To time.Duration // media time
+}
+
+// Config is the world in which sessions are played. The zero value works.
+type Config struct {
+	// Seed of all randomness.
+	Seed uint64
+	// Policies to run, by name. Default: shoal.
+	Policies []string
+	// Workers is how many swarms run at once. Default 1.
+	Workers int
+
+	// StartBuffer is how much media a player wants before it starts and before
+	// it goes on after a stall. Default 2 s.
+	StartBuffer time.Duration
+	// MaxBuffer is how much a player holds before it pauses loading. Default 30 s.
+	MaxBuffer time.Duration
+	// Segment is the length of a segment. Default 6 s.
+	Segment time.Duration
+	// Progressive players append byte by byte instead of whole segments.
+	Progressive bool
+
+	// CDNRTT is the way between an access line and the CDN. Default 20 ms.
+	CDNRTT time.Duration
+	// CDNBytesPerSec is what the CDN gives one client. Default 12.5e6 (100 Mbit/s).
+	CDNBytesPerSec float64
+	// RTT is the way between two access lines, by Session.Place. Nil: by region.
+	RTT *trace.Matrix
+	// LossRatio of datagrams between peers. Default 0.
+	LossRatio float64
+
+	// MaxPeers, Ahead and Cache configure the peers. Defaults: 32, 60 s, 2 GiB.
+	// A session's own cache size goes before Cache.
+	MaxPeers int
+	Ahead    time.Duration
+	Cache    int64
+}
+
+func (c Config) withDefaults() Config {
+	if len(c.Policies) == 0 {
+		c.Policies = []string{"shoal"}
+	}
+	c.Workers = max(c.Workers, 1)
+	set := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	set(&c.StartBuffer, 2*time.Second)
+	set(&c.MaxBuffer, 30*time.Second)
+	set(&c.Segment, 6*time.Second)
+	set(&c.CDNRTT, 20*time.Millisecond)
+	set(&c.Ahead, time.Minute)
+	if c.CDNBytesPerSec <= 0 {
+		c.CDNBytesPerSec = 12.5e6
+	}
+	if c.MaxPeers <= 0 {
+		c.MaxPeers = 32
+	}
+	if c.Cache <= 0 {
+		c.Cache = 2 << 30
+	}
+	return c
+}
+
+// online is how long the session's node runs.
+func (s *Session) online() time.Duration { return s.Watch + max(s.Linger, 0) }

@@ -1,0 +1,450 @@
+package replay
+
+import (
+	"math"
+	"time"
+
+	"shoal/engine/swarm"
+	"shoal/internal/wire"
+	"shoal/tracker"
+)
+
+// The live shell's numbers, from packages engine and engine/proxy, which may not
+// be imported here.
+const (
+	roundsPerCycle = 4
+	pagesAhead     = 3 * time.Minute
+	pagesBehind    = 10 * time.Second
+	advanceBytes   = 1 << 20
+	reportEvery    = time.Second
+	seekJump       = 5 * time.Second
+	patienceMin    = 500 * time.Millisecond
+	patienceMax    = 8 * time.Second
+	underrunMargin = 300 * time.Millisecond
+	readerStall    = time.Second
+	// retryAfter is how long a player waits after an answer of 504.
+	retryAfter = time.Second
+	// wantShare of the cache is the most that one read asks for at once.
+	wantShare = 4
+)
+
+// theViewer is the core's name for the only viewer of a node.
+const theViewer swarm.Viewer = 1
+
+// busy is a BUSY datagram.
+type busy time.Duration
+
+// shoal is a node as it ships: a swarm.Core, and around it what the live shell
+// does, at the same moments.
+type shoal struct {
+	p     *peer
+	core  *swarm.Core
+	out   swarm.Output
+	title swarm.Title
+	slots []*conn
+	files []fileOf // by swarm.File
+	known [][]knownFile
+
+	wantID    swarm.WantID
+	open      bool // a read is open
+	wanted    uint32
+	deadline  time.Duration
+	moved     time.Duration // when the read last went on
+	retry     time.Duration // when the player asks again after a failure; 0: it need not
+	reported  time.Duration
+	last      swarm.Playhead
+	lastKnown bool
+
+	budget func(swarm.Peer) int
+}
+
+// fileOf says which chapter a core's file is.
+type fileOf struct {
+	rendition *rendition
+	chapter   int
+}
+
+// knownFile is a chapter as far as the core knows it.
+type knownFile struct {
+	file     swarm.File
+	known    bool
+	segments int // of the title: up to which
+}
+
+func newShoal(p *peer) policy {
+	now := p.w.clock()
+	b := &shoal{p: p, slots: make([]*conn, p.w.cfg.MaxPeers)}
+	b.core = swarm.New(now, swarm.Config{
+		Ahead: p.w.cfg.Ahead, MaxPeers: p.w.cfg.MaxPeers, NoUpload: p.s.UpKbps <= 0, Seed: p.rng.Uint64(),
+	})
+	b.title = b.core.AddTitle(now, p.w.media.id)
+	b.known = make([][]knownFile, len(p.w.media.renditions))
+	for i, r := range p.w.media.renditions {
+		b.known[i] = make([]knownFile, len(r.chapters))
+	}
+	b.budget = func(slot swarm.Peer) int {
+		if p.mayServe(b.slots[slot]) {
+			return chunksPerBurst
+		}
+		return 0
+	}
+	return b
+}
+
+// readManifest gives the core the records around the playhead, as far as they
+// are published.
+func (b *shoal) readManifest() {
+	m := b.p.w.media
+	position := b.p.viewer.position
+	published := m.segments
+	if m.live {
+		published = b.p.told
+	}
+	var records []swarm.Record
+	var of []fileOf
+	for ri, r := range m.renditions {
+		for ci := range r.chapters {
+			c, k := &r.chapters[ci], &b.known[ri][ci]
+			end := min(c.endSeg, published)
+			if m.start(c.firstSeg) >= position+pagesAhead || m.start(c.endSeg) <= position-pagesBehind ||
+				end <= max(k.segments, c.firstSeg) {
+				continue
+			}
+			records = append(records, m.record(r, c, max(k.segments, c.firstSeg), end))
+			of = append(of, fileOf{r, ci})
+			k.segments = end
+		}
+	}
+	if len(records) == 0 {
+		return
+	}
+	var tracks []swarm.Track
+	for _, r := range m.renditions {
+		tracks = append(tracks, swarm.Track{ID: r.id, Kind: "muxed", BandwidthBitsPerSec: uint32(r.bitrateKbps) * 1000})
+	}
+	for i, file := range b.core.Grown(b.p.w.clock(), b.title, tracks, records) {
+		k := &b.known[of[i].rendition.id][of[i].chapter]
+		if !k.known {
+			k.file, k.known = file, true
+			b.files = append(b.files, of[i]) // the core counts files through
+		}
+	}
+}
+
+// piece turns a piece of the rendition into the core's.
+func (b *shoal) piece(i uint32) swarm.Piece {
+	r := b.p.rendition
+	c := r.chapterOf(i)
+	return swarm.Piece{File: b.known[r.id][c].file, Index: i - r.chapters[c].first}
+}
+
+// number is the way back, with the rendition in the upper bits.
+func (b *shoal) number(pc swarm.Piece) uint32 {
+	f := b.files[pc.File]
+	return uint32(f.rendition.id)<<renditionShift | f.rendition.chapters[f.chapter].first + pc.Index
+}
+
+// renditionShift leaves 2^24 pieces to a rendition: a terabyte.
+const renditionShift = 24
+
+func (b *shoal) grown(int) {
+	if b.p.w.media.live {
+		b.readManifest()
+	}
+}
+
+// report tells the core where the player is, as the proxy does.
+func (b *shoal) report() {
+	w, v := b.p.w, &b.p.viewer
+	b.p.advancePlayer()
+	play := swarm.Playhead{Title: b.title, Position: v.position, Buffer: v.buffer(), Rate: 1, Progressive: w.cfg.Progressive}
+	jump := false
+	if b.lastKnown {
+		passed := min(w.now-b.reported, time.Minute)
+		d := play.Position - (b.last.Position + min(passed, b.last.Buffer))
+		jump = d > seekJump || d < -seekJump
+	}
+	first := !b.lastKnown
+	b.last, b.lastKnown, b.reported = play, true, w.now
+	b.core.Playhead(w.clock(), theViewer, play)
+	if first || jump {
+		b.readManifest()
+		b.p.kick()
+	}
+}
+
+func (b *shoal) want(seg int) {
+	v, w := &b.p.viewer, b.p.w
+	b.report()
+	b.readManifest()
+	b.wantID++
+	b.open, b.wanted, b.moved, b.retry = true, v.first, w.now, 0
+	b.deadline = 0
+	if !w.cfg.Progressive {
+		b.deadline = w.now + b.patience()
+	}
+	b.tellWant(v.first)
+}
+
+// patience is how long the player is content to wait (engine/proxy/deadline.go).
+func (b *shoal) patience() time.Duration {
+	v := &b.p.viewer
+	starved := v.starved
+	v.starved = false
+	if v.state != statePlaying || starved {
+		return patienceMin
+	}
+	return max(patienceMin, min(v.buffer()-underrunMargin, b.p.w.media.segment/2, patienceMax))
+}
+
+func (b *shoal) tellWant(from uint32) {
+	v, w := &b.p.viewer, b.p.w
+	pc := b.piece(from)
+	window := max(w.cfg.Cache/wantShare, 2*advanceBytes)
+	want := swarm.Want{
+		ID: b.wantID, Viewer: theViewer, File: pc.File,
+		Offset: int64(pc.Index) * wire.PieceBytes, Length: min(int64(v.end-from)*wire.PieceBytes, window),
+	}
+	if b.deadline != 0 {
+		want.Deadline = epoch.Add(b.deadline)
+	}
+	b.wanted = from
+	b.core.Want(w.clock(), want)
+}
+
+func (b *shoal) done(int) {
+	b.closeRead()
+	b.report()
+}
+
+func (b *shoal) closeRead() {
+	if b.open {
+		b.open = false
+		b.core.Cancel(b.p.w.clock(), b.wantID)
+	}
+}
+
+func (b *shoal) jumped() { b.closeRead() }
+
+func (b *shoal) viewerGone() {
+	b.closeRead()
+	b.retry = 0
+	if b.lastKnown {
+		b.core.ViewerGone(b.p.w.clock(), theViewer)
+	}
+}
+
+// second is the upkeep of engine and proxy.
+func (b *shoal) second(watching bool) {
+	w := b.p.w
+	if !watching {
+		return
+	}
+	b.readManifest()
+	if b.open && w.now-b.reported >= reportEvery {
+		b.report()
+	}
+	if b.retry != 0 && w.now >= b.retry {
+		b.want(b.p.viewer.seg)
+	}
+	if b.open && b.deadline != 0 && w.now >= b.deadline && w.now-b.moved >= readerStall {
+		b.failRead() // answered 504
+	}
+}
+
+func (b *shoal) failRead() {
+	b.closeRead()
+	b.retry = b.p.w.now + retryAfter
+}
+
+func (b *shoal) candidates(a tracker.Answer) {
+	now := b.p.w.clock()
+	b.core.Swarm(now, b.title, a.SwarmSize, a.U)
+	list := make([]swarm.Candidate, 0, len(a.Candidates))
+	for _, c := range a.Candidates {
+		list = append(list, swarm.Candidate{ID: c.Peer, Addrs: c.Addrs, Grade: byte(c.Grade)})
+	}
+	b.core.Candidates(now, b.title, list)
+}
+
+func (b *shoal) connected(c *conn) bool {
+	mine, theirs := c.of(b.p)
+	slot, ok := b.core.PathUp(b.p.w.clock(), theirs.p.id, c.rtt)
+	if !ok {
+		return false
+	}
+	mine.slot, b.slots[slot] = slot, c
+	b.core.Joined(b.p.w.clock(), slot, b.title)
+	return true
+}
+
+func (b *shoal) refused(c *conn) {
+	_, theirs := c.of(b.p)
+	b.core.DialFailed(b.p.w.clock(), theirs.p.id)
+}
+
+func (b *shoal) lost(c *conn) {
+	mine, _ := c.of(b.p)
+	b.slots[mine.slot] = nil
+	b.core.PathDown(b.p.w.clock(), mine.slot)
+}
+
+func (b *shoal) message(c *conn, msg any) {
+	mine, _ := c.of(b.p)
+	now := b.p.w.clock()
+	switch m := msg.(type) {
+	case wire.Request:
+		b.core.Requested(now, mine.slot, m)
+	case wire.Cancel:
+		b.core.Canceled(now, mine.slot, m)
+	case busy:
+		b.core.Busied(now, mine.slot, time.Duration(m))
+	case wire.Control:
+		b.core.Control(now, mine.slot, m)
+	default:
+		panic("BUG: a message of no kind")
+	}
+}
+
+func (b *shoal) burst(c *conn, number uint32, mask uint64) {
+	mine, _ := c.of(b.p)
+	now := b.p.w.clock()
+	r := b.p.w.media.renditions[number>>renditionShift]
+	i := number & (1<<renditionShift - 1)
+	ci := r.chapterOf(i)
+	k := b.known[r.id][ci]
+	pc := swarm.Piece{File: k.file, Index: i - r.chapters[ci].first}
+	use := mask & b.core.Missing(pc)
+	for lost := mask &^ use; lost != 0; lost &= lost - 1 {
+		b.core.Unexpected(now, mine.slot, wire.ChunkBytes)
+	}
+	if use != 0 {
+		b.core.Arrived(now, mine.slot, pc, use)
+	}
+}
+
+func (b *shoal) fetched(f *fetch, piece uint32, mask uint64) {
+	b.core.Fetched(b.p.w.clock(), f.user.(swarm.FetchID), b.piece(piece), mask)
+}
+
+func (b *shoal) fetchDone(f *fetch) {
+	now := b.p.w.now
+	b.core.FetchDone(b.p.w.clock(), f.user.(swarm.FetchID), swarm.FetchResult{
+		Bytes: f.to * wire.ChunkBytes, TTFB: f.ready - f.begun, Duration: now - f.begun,
+	})
+}
+
+// stored is the end of a piece's hashing and writing.
+func (b *shoal) stored(number uint32) {
+	now := b.p.w.clock()
+	i := number & (1<<renditionShift - 1)
+	pc := b.piece(i)
+	before := b.core.Bytes()
+	b.core.Verified(now, pc, true)
+	after := b.core.Bytes()
+	p2p := after.P2P - before.P2P
+	var cdn [reasonCount]int64
+	for r := range cdn {
+		cdn[r] = after.CDNByReason[r] - before.CDNByReason[r]
+	}
+	if p2p+after.CDN-before.CDN == 0 {
+		// Forgotten while it was hashed, and its sources with it: the worse one
+		// is assumed.
+		cdn[reasonRescue] = wire.PieceBytes
+	}
+	b.p.acct.got(b.p.rendition.segmentOf(i), p2p, cdn)
+	b.core.Stored(now, pc)
+	frontier := b.p.viewer.frontier
+	b.p.hold(i)
+	v := &b.p.viewer
+	if b.open && v.getting && v.frontier > frontier {
+		b.moved = b.p.w.now
+		if int64(v.frontier-b.wanted)*wire.PieceBytes >= advanceBytes && v.frontier < v.end {
+			b.tellWant(v.frontier)
+		}
+	}
+}
+
+func (b *shoal) evicted(i uint32) { b.core.Evicted(b.p.w.clock(), b.piece(i)) }
+
+func (b *shoal) end() { b.p.acct.dup = b.core.Bytes().Duplicate }
+
+func (b *shoal) serve() (burst, bool) {
+	now := b.p.w.clock()
+	s, ok := b.core.NextServe(now, b.budget)
+	if !ok {
+		return burst{}, false
+	}
+	b.core.Served(now, s)
+	return burst{c: b.slots[s.Peer], piece: b.number(s.Piece), mask: s.Mask}, true
+}
+
+func (b *shoal) advance() time.Duration {
+	now := b.p.w.clock()
+	for range roundsPerCycle {
+		b.core.Advance(now)
+		b.core.Drain(&b.out)
+		if !b.act(now) {
+			break
+		}
+	}
+	next := b.core.Next()
+	if next.IsZero() {
+		return math.MaxInt64
+	}
+	return next.Sub(epoch)
+}
+
+// act does what the core wants; it reports whether that was anything.
+func (b *shoal) act(now time.Time) bool {
+	p, o := b.p, &b.out
+	for _, c := range o.Cancels {
+		p.send(b.slots[c.Peer], c.Cancel, false)
+	}
+	for _, r := range o.Requests {
+		p.send(b.slots[r.Peer], r.Request, false)
+	}
+	for _, x := range o.Busies {
+		p.send(b.slots[x.Peer], busy(x.RetryAfter), false)
+	}
+	for _, m := range o.Control {
+		_, delta := m.Message.(wire.HaveDelta)
+		p.send(b.slots[m.Peer], m.Message, delta)
+	}
+	for _, id := range o.FetchCancel {
+		for _, f := range p.cdn.active {
+			if f.user.(swarm.FetchID) == id {
+				p.cancelFetch(f)
+				break
+			}
+		}
+	}
+	for _, f := range o.Fetches {
+		r := b.files[f.File]
+		base := int64(r.rendition.chapters[r.chapter].first) * wire.ChunksPerPiece
+		from := base + f.Offset/wire.ChunkBytes
+		p.fetch(from, from+f.Length/wire.ChunkBytes, f.ID)
+	}
+	for _, pc := range o.Verify {
+		p.w.events.push(p.w.now+storeDelay, evStored, p).piece = b.number(pc)
+	}
+	for _, pc := range o.Load {
+		b.core.Readable(now, pc, true)
+	}
+	for _, x := range o.WantsFailed {
+		if b.open && x.ID == b.wantID {
+			b.open = false
+			b.retry = p.w.now + retryAfter
+		}
+	}
+	for _, d := range o.Disconnect {
+		if c := b.slots[d.Peer]; c != nil {
+			p.w.hangUp(p, c)
+		}
+	}
+	for _, c := range o.Connect {
+		p.dial(p.w.peerOf(c.ID))
+	}
+	return len(o.Requests)+len(o.Cancels)+len(o.Busies)+len(o.Control)+len(o.Fetches)+len(o.FetchCancel)+
+		len(o.Verify)+len(o.Load)+len(o.Connect)+len(o.Disconnect)+len(o.WantsFailed) > 0
+}

@@ -1,0 +1,236 @@
+package replay
+
+import (
+	"context"
+	"hash/fnv"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"shoal/tracker"
+	"shoal/tracker/store"
+)
+
+// epoch is the wall time of the trace's beginning, for code that wants a
+// time.Time. Any would do.
+var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+const (
+	// expireEvery is how often the tracker looks for the silent.
+	expireEvery = 5 * time.Second
+	// checkEvery events, a cancelled context is looked for.
+	checkEvery = 4096
+)
+
+// Meter is what a run tells while it goes on. Its fields may be read at any
+// time, from any goroutine.
+type Meter struct {
+	Online        atomic.Int64 // nodes in all worlds at work
+	ViewerSeconds atomic.Int64 // watched so far
+	SimSeconds    atomic.Int64 // the latest moment of the trace that was reached
+	Sessions      atomic.Int64 // ended
+}
+
+// world is one swarm under one policy.
+type world struct {
+	cfg     Config
+	seed    uint64
+	rng     *rand.Rand
+	meter   *Meter
+	make    func(*peer) policy
+	media   *media
+	tracker *tracker.State
+	events  events
+	now     time.Duration
+	online  int
+	coming  int // sessions that have not arrived
+	peers   []*peer
+	results []SessionResult
+	total   series
+	done    outcome
+}
+
+// outcome is what a swarm's run leaves behind.
+type outcome struct {
+	results []SessionResult
+	total   series
+	jobs    swarmBound
+	partial bool
+}
+
+// newWorld prepares a swarm: sessions of one title, by rising start.
+func newWorld(cfg Config, make_ func(*peer) policy, sw *swarmSessions, meter *Meter) *world {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(sw.title))
+	seed := cfg.Seed ^ h.Sum64() + uint64(sw.part)
+	w := &world{
+		cfg: cfg, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), meter: meter, make: make_,
+		media: newMedia(cfg, sw.title, sw.sessions), coming: len(sw.sessions),
+		peers: make([]*peer, len(sw.sessions)), results: make([]SessionResult, len(sw.sessions)),
+	}
+	w.tracker = tracker.New(rand.New(rand.NewPCG(seed, 2)), store.NewMemory(), tracker.Config{})
+	for i, s := range sw.sessions {
+		w.events.push(s.Start, evArrive, nil).n = int64(i)
+	}
+	w.now = sw.sessions[0].Start
+	w.events.push(w.now+expireEvery, evExpire, nil)
+	return w
+}
+
+func (w *world) clock() time.Time { return epoch.Add(w.now) }
+
+// run plays until everybody has left, or ctx ends.
+func (w *world) run(ctx context.Context, sw *swarmSessions) outcome {
+	for n := 0; len(w.events.heap) > 0; n++ {
+		if n%checkEvery == 0 && ctx.Err() != nil {
+			w.done.partial = true
+			break
+		}
+		at, ev := w.events.pop()
+		w.now = at
+		w.do(&ev, sw)
+		if w.online == 0 && w.coming == 0 {
+			break
+		}
+	}
+	for _, p := range w.peers {
+		if p != nil && p.online {
+			w.gone(p) // cut short: what was seen so far counts
+		}
+	}
+	w.done.results, w.done.total = w.results, w.total
+	return w.done
+}
+
+// do makes an event happen.
+func (w *world) do(ev *event, sw *swarmSessions) {
+	p := ev.p
+	switch ev.kind {
+	case evArrive:
+		w.coming--
+		p = newPeer(w, int(ev.n), sw.sessions[ev.n])
+		p.policy = w.make(p)
+		w.arriveAt(p)
+		return
+	case evExpire:
+		_, _ = w.tracker.Expire(w.clock())
+		w.tellMeter()
+		w.events.push(w.now+expireEvery, evExpire, nil)
+		return
+	case evClosed:
+		w.closed(p, ev.c)
+		return
+	default:
+	}
+	if !p.online {
+		return
+	}
+	switch ev.kind {
+	case evPlay:
+		if w.now < p.arrived+p.s.Watch {
+			p.play()
+			p.cycle()
+		}
+	case evPlayer:
+		if p.viewer.loadAt == w.now {
+			p.load()
+			p.cycle()
+		}
+	case evSeek:
+		p.seek(time.Duration(ev.n))
+		p.cycle()
+	case evLeave:
+		p.leave()
+		p.cycle()
+	case evGone:
+		w.gone(p)
+	case evCycle:
+		if p.wakeAt == w.now {
+			p.wakeAt = -1
+			p.cycle()
+		}
+	case evUp:
+		if p.upAt == w.now {
+			p.upAt = -1
+			p.upload()
+		}
+	case evDown:
+		w.carried(p)
+	case evCDN:
+		w.cdnSends(p)
+	case evStored:
+		p.policy.stored(ev.piece)
+		p.soon()
+	case evDialed:
+		w.dialed(p, ev.c)
+		p.cycle()
+	case evSession:
+		w.sessionUp(p, ev.c)
+		p.cycle()
+	case evMessage:
+		if mine, _ := ev.c.of(p); mine.up {
+			p.policy.message(ev.c, ev.msg)
+			p.soon()
+		}
+	case evBurst:
+		w.burstAtLine(p, ev)
+	case evAnnounce:
+		if p.announceAt == w.now {
+			w.announce(p)
+		}
+	case evAnswer:
+		p.policy.candidates(ev.msg.(tracker.Answer))
+		p.cycle()
+	default:
+		panic("BUG: an event of no kind")
+	}
+}
+
+// burstAtLine is a burst of a seed whose last byte reaches p's downlink.
+func (w *world) burstAtLine(p *peer, ev *event) {
+	mine, _ := ev.c.of(p)
+	if !mine.up {
+		return
+	}
+	if w.arrive(p, *ev, float64(chunkBytes(ev.mask))*peerOverhead, &mine.flow, uint8(ev.n)) {
+		w.received(p, *ev)
+	}
+}
+
+// carried is the end of a burst's service in p's downlink.
+func (w *world) carried(p *peer) {
+	ev := p.down.current
+	p.down.current = event{}
+	w.carryNext(p)
+	if ev.kind == evCDN {
+		p.cdn.inLine--
+		w.wakeCDN(p)
+		w.cdnArrived(p, ev)
+		return
+	}
+	w.received(p, ev)
+}
+
+// tellMeter shows how far the world is.
+func (w *world) tellMeter() {
+	if s := int64(w.now / time.Second); s > w.meter.SimSeconds.Load() {
+		w.meter.SimSeconds.Store(s)
+	}
+}
+
+// finish writes down a session and lets its node go.
+func (w *world) finish(p *peer) {
+	p.advancePlayer()
+	if p.viewer.state == stateStalled {
+		p.endStall()
+		p.viewer.state = stateIdle
+	}
+	watched := min(w.now-p.arrived, p.s.Watch)
+	w.total.watched(p.arrived, p.arrived+watched)
+	w.results[p.index] = sessionResult(p)
+	w.done.jobs.add(w, p)
+	w.peers[p.index] = nil
+	w.meter.ViewerSeconds.Add(int64(watched / time.Second))
+	w.meter.Sessions.Add(1)
+	p.policy, p.chapters, p.mail, p.conns = nil, nil, nil, nil
+}

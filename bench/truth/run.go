@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"shoal/bench/emulator"
+)
+
+// settle is the time between the last node's being ready and the first viewer:
+// all have announced themselves by then.
+const settle = 2 * time.Second
+
+// run plays a world once with real processes.
+func (l *lab) run(ctx context.Context, w *world, name string) (r *runResult, err error) {
+	dir := filepath.Join(l.dir, "logs", name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	network, err := emulator.NewStar(w.seed, w.links())
+	if err != nil {
+		return nil, err
+	}
+	// Ends all processes.
+	defer func() { err = errors.Join(err, network.Close()) }()
+	for _, h := range network.Hosts {
+		h.Nice = l.nice
+	}
+	origin, tracker, err := l.startServers(ctx, network.Hosts[0], dir)
+	if err != nil {
+		return nil, err
+	}
+	sessions := make([]*session, len(w.homes))
+	for i, h := range w.homes {
+		sessions[i] = newSession(l, h, network.Hosts[i+1], dir)
+		if err := sessions[i].startNode(ctx, origin, tracker); err != nil {
+			return nil, err
+		}
+	}
+	if err := watchAll(ctx, sessions, time.Now().Add(settle)); err != nil {
+		return nil, err
+	}
+	r = &runResult{WaitMillis: float64(waiting(sessions)) / float64(time.Millisecond)}
+	for _, s := range sessions {
+		r.Viewers = append(r.Viewers, s.result(l.title))
+	}
+	r.sum()
+	stats, err := network.Stats()
+	if err != nil {
+		return nil, err
+	}
+	r.DeviceDrops, r.Lines = stats.DeviceDrops, stats.Lines
+	for _, line := range stats.Lines {
+		r.LateP95Milli = max(r.LateP95Milli, float64(line.LateP95)/float64(time.Millisecond))
+	}
+	return r, r.write(filepath.Join(dir, "result.json"))
+}
+
+// startServers starts the origin and the tracker.
+func (l *lab) startServers(ctx context.Context, h *emulator.Host, dir string) (originURL, trackerURL string, err error) {
+	origin, err := start(h, dir, "origin", l.shoal, "demo", "origin", "--listen", fmt.Sprintf("%s:%d", h.Addr, originPort),
+		"--dir", l.title.dir, "--rate", fmt.Sprint(unlimitedMbits), "--latency", "0s")
+	if err != nil {
+		return "", "", err
+	}
+	if originURL, err = origin.firstLine(ctx); err != nil {
+		return "", "", err
+	}
+	tracker, err := start(h, dir, "tracker", l.shoal, "tracker", "--listen", fmt.Sprintf("%s:%d", h.Addr, trackerPort), "--http", "")
+	if err != nil {
+		return "", "", err
+	}
+	trackerURL, err = tracker.firstLine(ctx)
+	origin.drain()
+	tracker.drain()
+	return strings.TrimSuffix(originURL, "/"), trackerURL, err
+}
+
+// watchAll lets each viewer join at its time and returns when the last one has
+// left. The first error ends the run.
+func watchAll(ctx context.Context, sessions []*session, begin time.Time) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var viewing sync.WaitGroup
+	for _, s := range sessions {
+		viewing.Go(func() {
+			join := time.NewTimer(time.Until(begin.Add(s.home.Start)))
+			defer join.Stop()
+			select {
+			case <-join.C:
+			case <-ctx.Done():
+				return
+			}
+			if err := s.watch(ctx, begin.Add(s.home.Start+s.home.Watch)); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	viewing.Wait()
+	return context.Cause(ctx)
+}
