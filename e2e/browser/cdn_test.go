@@ -10,7 +10,6 @@ import (
 	"path"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,7 +30,6 @@ const (
 type cdn struct {
 	*httptest.Server
 	limiter *rate.Limiter
-	bytes   atomic.Int64 // sent, of everything but playlists and manifests
 
 	mu    sync.Mutex
 	fault func(w http.ResponseWriter, r *http.Request) bool // guarded by mu: answers in place of the CDN
@@ -91,7 +89,7 @@ func (c *cdn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	out := &limitedWriter{ResponseWriter: w, ctx: r.Context(), cdn: c, media: path.Ext(name) == ".m4s" || path.Ext(name) == ".mp4"}
+	out := &limitedWriter{ResponseWriter: w, ctx: r.Context(), cdn: c}
 	http.ServeFile(out, r, path.Join(filmDir, name))
 }
 
@@ -99,9 +97,8 @@ func (c *cdn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // server's ReadFrom, which would send a file past it.
 type limitedWriter struct {
 	http.ResponseWriter
-	ctx   context.Context //nolint:containedctx // the request's, for as long as it lasts
-	cdn   *cdn
-	media bool
+	ctx context.Context //nolint:containedctx // the request's, for as long as it lasts
+	cdn *cdn
 }
 
 func (w *limitedWriter) Write(b []byte) (written int, err error) {
@@ -113,9 +110,6 @@ func (w *limitedWriter) Write(b []byte) (written int, err error) {
 		var n int
 		n, err = w.ResponseWriter.Write(part)
 		written += n
-		if w.media {
-			w.cdn.bytes.Add(int64(n))
-		}
 		b = b[len(part):]
 	}
 	return written, err

@@ -15,7 +15,7 @@ export default async function shoal(url, {node = 'http://127.0.0.1:7070', timeou
 
   // Twice a second: a node silent for 1.5 s is left.
   const beat = () => timer = setTimeout(async () => {
-    const alive = await ask(9e4)
+    const alive = await ask(1500)
     if (timer) alive ? beat() : s.leave()
   }, 500)
 
