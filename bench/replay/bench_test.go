@@ -17,7 +17,7 @@ import (
 func BenchmarkReplay(b *testing.B) {
 	for _, sessions := range []int{1000, 4000, 16000} {
 		b.Run(fmt.Sprint(sessions), func(b *testing.B) {
-			list := audience(1, sessions, 200, 5*time.Minute)
+			list := audience(1, sessions, 200, 4*time.Minute)
 			var watched float64
 			begin := cpuTime(b)
 			for b.Loop() {

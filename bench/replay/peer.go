@@ -128,13 +128,18 @@ func (p *peer) hold(i uint32) {
 	p.arrivedPiece(i)
 }
 
+// cacheBytes is the size of the peer's cache.
+func (p *peer) cacheBytes() int64 {
+	if p.s.CacheMB > 0 {
+		return int64(p.s.CacheMB) * 1e6
+	}
+	return p.w.cfg.Cache
+}
+
 // evict drops the pieces farthest behind the playhead while the cache is over
 // its size.
 func (p *peer) evict() {
-	limit := p.w.cfg.Cache
-	if p.s.CacheMB > 0 {
-		limit = int64(p.s.CacheMB) << 20
-	}
+	limit := p.cacheBytes()
 	if p.heldSize <= limit {
 		return
 	}

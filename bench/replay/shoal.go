@@ -26,6 +26,9 @@ const (
 	retryAfter = time.Second
 	// wantShare of the cache is the most that one read asks for at once.
 	wantShare = 4
+	// aheadBytesPerSec is the rate at which half of the cache must hold what is
+	// downloaded ahead.
+	aheadBytesPerSec = 1.5e6
 )
 
 // theViewer is the core's name for the only viewer of a node.
@@ -74,8 +77,10 @@ type knownFile struct {
 func newShoal(p *peer) policy {
 	now := p.w.clock()
 	b := &shoal{p: p, slots: make([]*conn, p.w.cfg.MaxPeers)}
+	// What is downloaded ahead must fit into half of the cache.
+	ahead := min(p.w.cfg.Ahead, time.Duration(float64(p.cacheBytes()/2)/aheadBytesPerSec*float64(time.Second)))
 	b.core = swarm.New(now, swarm.Config{
-		Ahead: p.w.cfg.Ahead, MaxPeers: p.w.cfg.MaxPeers, NoUpload: p.s.UpKbps <= 0, Seed: p.rng.Uint64(),
+		Ahead: ahead, MaxPeers: p.w.cfg.MaxPeers, NoUpload: p.s.UpKbps <= 0, Seed: p.rng.Uint64(),
 	})
 	b.title = b.core.AddTitle(now, p.w.media.id)
 	b.known = make([][]knownFile, len(p.w.media.renditions))
@@ -200,7 +205,7 @@ func (b *shoal) patience() time.Duration {
 func (b *shoal) tellWant(from uint32) {
 	v, w := &b.p.viewer, b.p.w
 	pc := b.piece(from)
-	window := max(w.cfg.Cache/wantShare, 2*advanceBytes)
+	window := max(b.p.cacheBytes()/wantShare, 2*advanceBytes)
 	want := swarm.Want{
 		ID: b.wantID, Viewer: theViewer, File: pc.File,
 		Offset: int64(pc.Index) * wire.PieceBytes, Length: min(int64(v.end-from)*wire.PieceBytes, window),

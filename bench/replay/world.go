@@ -126,22 +126,8 @@ func (w *world) do(ev *event, sw *swarmSessions) {
 		return
 	}
 	switch ev.kind {
-	case evPlay:
-		if w.now < p.arrived+p.s.Watch {
-			p.play()
-			p.cycle()
-		}
-	case evPlayer:
-		if p.viewer.loadAt == w.now {
-			p.load()
-			p.cycle()
-		}
-	case evSeek:
-		p.seek(time.Duration(ev.n))
-		p.cycle()
-	case evLeave:
-		p.leave()
-		p.cycle()
+	case evPlay, evPlayer, evSeek, evLeave:
+		w.doViewer(p, ev)
 	case evGone:
 		w.gone(p)
 	case evCycle:
@@ -184,6 +170,27 @@ func (w *world) do(ev *event, sw *swarmSessions) {
 	default:
 		panic("BUG: an event of no kind")
 	}
+}
+
+// doViewer makes what a player or its viewer does happen.
+func (w *world) doViewer(p *peer, ev *event) {
+	switch ev.kind {
+	case evPlay:
+		if w.now >= p.arrived+p.s.Watch {
+			return // has left before the playlists came
+		}
+		p.play()
+	case evPlayer:
+		if p.viewer.loadAt != w.now {
+			return // it was planned anew
+		}
+		p.load()
+	case evSeek:
+		p.seek(time.Duration(ev.n))
+	default:
+		p.leave()
+	}
+	p.cycle()
 }
 
 // burstAtLine is a burst of a seed whose last byte reaches p's downlink.

@@ -24,7 +24,7 @@ func Write(w io.Writer, title string, results []replay.Result) error {
 	for i := range results {
 		page.Policies = append(page.Policies, policy{Name: results[i].Policy, Class: fmt.Sprintf("c%d", i%classes)})
 		page.Partial = page.Partial || results[i].Partial
-		page.Skipped = results[i].SkippedRows
+		page.Skipped = max(page.Skipped, results[i].SkippedRows)
 		page.Seed = results[i].Seed
 	}
 	page.Plots = []plot{

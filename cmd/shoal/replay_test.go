@@ -1,0 +1,97 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// twoViewers watch the same short film one after the other.
+const twoViewers = `session,start_s,title,watch_s,kind,title_s,bitrate_kbps,down_kbps,up_kbps,nat,rtt_ms,isp,region,position_s,linger_s,cache_mb
+a,100,film,90,vod,60,699,100000,100000,open,10,x,GB,0,0,200
+b,130,film,90,vod,60,699,100000,100000,open,10,x,GB,0,0,200
+`
+
+func replayed(t *testing.T, sessions string, args ...string) (string, string, int) {
+	file := filepath.Join(t.TempDir(), "sessions.csv")
+	require.NoError(t, os.WriteFile(file, []byte(sessions), 0o644))
+	var out, errs strings.Builder
+	root := rootCommand()
+	root.SetOut(&out)
+	root.SetErr(&errs)
+	status := execute(t.Context(), root, append([]string{"replay", "--sessions", file}, args...), noEnv, &errs)
+	return out.String(), errs.String(), status
+}
+
+func noEnv(string) (string, bool) { return "", false }
+
+func TestReplayPrintsPoliciesSideBySideAndWritesFiles(t *testing.T) {
+	dir := t.TempDir()
+	name := func(file string) string { return filepath.Join(dir, file) }
+	out, errs, status := replayed(t, twoViewers, "--policy", "shoal,whole-segment,cdn-only", "--seed", "7",
+		"--json", name("out.json"), "--report", name("out.html"), "--events", name("events.csv"))
+	require.Zero(t, status, errs)
+	require.Contains(t, out, "whole-segment")
+	require.Contains(t, out, "seed 7")
+
+	var doc struct {
+		Policies []map[string]any `json:"policies"`
+	}
+	data, err := os.ReadFile(name("out.json"))
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(data, &doc))
+	require.Len(t, doc.Policies, 3)
+	for _, field := range strings.Split("policy seed digest partial skipped_rows sessions viewer_seconds sim_seconds wall_seconds p2p_bytes cdn_bytes "+
+		"cdn_startup_bytes cdn_first_copy_bytes cdn_rescue_bytes cache_bytes relay_bytes duplicate_bytes wasted_bytes saving net_saving bound "+
+		"saving_over_bound cdn_p95_mbps twin_cdn_p95_mbps stall_ratio stalls startup_ms_p50 startup_ms_p95 startup_ms_p99 same_isp_share "+
+		"same_region_share upload_gini", " ") {
+		require.Contains(t, doc.Policies[0], field)
+	}
+	require.Len(t, doc.Policies[0], 32, "and no others")
+	require.Greater(t, doc.Policies[0]["saving"], 0.2)
+
+	page, err := os.ReadFile(name("out.html"))
+	require.NoError(t, err)
+	require.Contains(t, string(page), "<svg")
+	require.NotContains(t, string(page), "http", "the page needs nothing else")
+	events, err := os.ReadFile(name("events.csv"))
+	require.NoError(t, err)
+	require.Equal(t, 1+3*2, strings.Count(string(events), "\n"))
+
+	again, _, _ := replayed(t, twoViewers, "--policy", "shoal,whole-segment,cdn-only", "--seed", "7", "--workers", "1")
+	digests := func(text string) string { return text[strings.Index(text, "digest"):strings.Index(text, "2 sessions")] }
+	require.Equal(t, digests(out), digests(again))
+}
+
+func TestReplayRefusesWhatItCannotPlay(t *testing.T) {
+	header := "session,start_s,title,watch_s\n"
+	for name, c := range map[string]struct {
+		sessions string
+		args     []string
+		says     string
+	}{
+		"unknown policy": {twoViewers, []string{"--policy", "magic"}, `unknown policy "magic": choose from shoal`},
+		"no sessions":    {header, nil, "no sessions"},
+		"nothing left":   {twoViewers, []string{"--from", "200"}, "no sessions"},
+		"no overlap":     {header + "a,0,film,10\nb,100,film,10\n", nil, "no two sessions of a title overlap"},
+		"bad row":        {header + "a,0,film,10\nb,x,film,10\n", nil, "sessions.csv:3"},
+		"upside down":    {twoViewers, []string{"--from", "2h", "--to", "1h"}, "--from must be before --to"},
+		"bad time":       {twoViewers, []string{"--from", "noon"}, "seconds since the trace's beginning"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, errs, status := replayed(t, c.sessions, c.args...)
+			require.Equal(t, exitUsage, status)
+			require.Contains(t, errs, c.says)
+		})
+	}
+}
+
+func TestReplaySkipsBadRowsWhenToldAndCountsThem(t *testing.T) {
+	out, errs, status := replayed(t, twoViewers+"c,never,film,10,,,,,,,,,,,,\n", "--skip-bad")
+	require.Zero(t, status, errs)
+	require.Contains(t, out, "1 rows could not be read and were skipped")
+}
