@@ -1,7 +1,7 @@
 # make help lists the targets. demo and build need Go alone; deps installs what the tests need besides.
 SHELL := /bin/bash
 
-FUZZTIME ?= 2s
+FUZZTIME ?= 1s
 LINT      = go tool -modfile=tools/go.mod golangci-lint
 # Packages with end-to-end tests: real processes and players, behind the build tag e2e.
 E2E       = $(sort $(dir $(shell grep -rl --include='*_test.go' '^//go:build.*\be2e\b' .)))
@@ -28,7 +28,7 @@ race: ## Run the unit tests under the race detector
 e2e: ## Run the end-to-end tests
 	go test -count=1 -p 1 -timeout 10m -tags e2e $(E2E)
 
-fuzz: ## Fuzz every decoder for FUZZTIME (2s) each
+fuzz: ## Fuzz every decoder for FUZZTIME (1s) each
 	FUZZTIME='$(FUZZTIME)' scripts/fuzz.sh
 
 lint: ## Run golangci-lint with the rules of .golangci.yml

@@ -142,11 +142,13 @@ func sameOrigin(origin, host string) bool {
 	return err == nil && u.Host != "" && u.Host == strings.ToLower(host)
 }
 
-// foreignEmbed tells whether another site's page embeds the node's bytes without
-// CORS, e.g. <video src>. Browsers mark such requests (Fetch Metadata); the
-// page is then known by its Referer. Players outside a browser send neither.
+// foreignEmbed tells whether a page that is not the node's own embeds its bytes
+// without CORS, e.g. <video src>. Browsers mark such requests (Fetch Metadata;
+// another port of this machine is "same-site"); the page is then known by its
+// Referer. Players outside a browser send neither.
 func (g guard) foreignEmbed(r *http.Request) bool {
-	if r.Header.Get("Sec-Fetch-Site") != "cross-site" || r.Header.Get("Sec-Fetch-Mode") == "navigate" || g.anyOrigin {
+	site := r.Header.Get("Sec-Fetch-Site")
+	if site != "cross-site" && site != "same-site" || r.Header.Get("Sec-Fetch-Mode") == "navigate" || g.anyOrigin {
 		return false
 	}
 	u, err := url.Parse(r.Header.Get("Referer"))

@@ -79,6 +79,9 @@ func TestOnlyConfiguredPagesMayPlay(t *testing.T) {
 		"foreign page's video element": {"GET", map[string]string{
 			"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Referer": "https://evil.example/",
 		}, 403, nil},
+		"video element of another port's page": {"GET", map[string]string{
+			"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "no-cors", "Referer": "http://127.0.0.1:8000/",
+		}, 403, nil},
 		"configured page's video element": {"GET", map[string]string{
 			"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Referer": "https://player.example/watch",
 		}, 0, nil},
