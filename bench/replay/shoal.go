@@ -180,6 +180,9 @@ func (b *shoal) report() {
 
 func (b *shoal) want(seg int) {
 	v, w := &b.p.viewer, b.p.w
+	if b.open {
+		panic("BUG: a player has one GET at a time")
+	}
 	b.report()
 	b.readManifest()
 	b.wantID++
@@ -222,7 +225,9 @@ func (b *shoal) done(int) {
 	b.report()
 }
 
+// closeRead ends the player's GET, or the pause before it is tried again.
 func (b *shoal) closeRead() {
+	b.retry = 0
 	if b.open {
 		b.open = false
 		b.core.Cancel(b.p.w.clock(), b.wantID)
@@ -233,7 +238,6 @@ func (b *shoal) jumped() { b.closeRead() }
 
 func (b *shoal) viewerGone() {
 	b.closeRead()
-	b.retry = 0
 	if b.lastKnown {
 		b.core.ViewerGone(b.p.w.clock(), theViewer)
 	}
