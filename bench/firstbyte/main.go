@@ -9,9 +9,7 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"crypto/ed25519"
 	"flag"
 	"fmt"
 	"io"
@@ -19,15 +17,12 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"slices"
 	"time"
 
+	"shoal/bench/sample"
 	"shoal/engine"
-	"shoal/engine/manifest"
-	"shoal/engine/manifest/pack"
 	"shoal/engine/proxy"
-	"shoal/testdata"
 )
 
 const segment = "/360p/segment_000.m4s"
@@ -68,30 +63,13 @@ func run(runs int, latency time.Duration) error {
 
 // newOrigin serves the sample title with its manifest.
 func newOrigin(latency time.Duration) (*httptest.Server, error) {
-	dir, err := os.MkdirTemp("", "firstbyte")
+	title, err := sample.Handler(context.Background())
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	if err := os.CopyFS(dir, testdata.Media()); err != nil {
-		return nil, err
-	}
-	packed, err := pack.Pack(context.Background(), pack.Options{Source: dir})
-	if err != nil {
-		return nil, err
-	}
-	var title bytes.Buffer
-	if err := manifest.Write(&title, ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)), packed.Content); err != nil {
-		return nil, err
-	}
-	files := http.FileServerFS(testdata.Media())
 	return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		time.Sleep(latency)
-		if r.URL.Path == "/"+manifest.FileName {
-			http.ServeContent(w, r, "", time.Unix(1, 0), bytes.NewReader(title.Bytes()))
-			return
-		}
-		files.ServeHTTP(w, r)
+		title.ServeHTTP(w, r)
 	})), nil
 }
 

@@ -1,19 +1,14 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"crypto/ed25519"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"time"
 
 	"golang.org/x/time/rate"
 
-	"shoal/engine/manifest"
-	"shoal/engine/manifest/pack"
-	"shoal/testdata"
+	"shoal/bench/sample"
 )
 
 // originBurst is what the origin sends at once, small against a segment.
@@ -22,33 +17,15 @@ const originBurst = 16 << 10
 // startOrigin serves the sample title with its manifest, to any page, no faster
 // than all connections together may.
 func startOrigin(c config) (*httptest.Server, error) {
-	dir, err := os.MkdirTemp("", "firstframe")
+	title, err := sample.Handler(context.Background())
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	if err := os.CopyFS(dir, testdata.Media()); err != nil {
-		return nil, err
-	}
-	packed, err := pack.Pack(context.Background(), pack.Options{Source: dir})
-	if err != nil {
-		return nil, err
-	}
-	var title bytes.Buffer
-	if err := manifest.Write(&title, ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)), packed.Content); err != nil {
-		return nil, err
-	}
-	files := http.FileServerFS(testdata.Media())
 	limiter := rate.NewLimiter(rate.Limit(c.mbits*1e6/8), originBurst)
 	return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		time.Sleep(c.latency)
 		w.Header().Set("Access-Control-Allow-Origin", "*")
-		out := &limitedWriter{ResponseWriter: w, ctx: r.Context(), limiter: limiter}
-		if r.URL.Path == "/"+manifest.FileName {
-			http.ServeContent(out, r, "", time.Unix(1, 0), bytes.NewReader(title.Bytes()))
-			return
-		}
-		files.ServeHTTP(out, r)
+		title.ServeHTTP(&limitedWriter{ResponseWriter: w, ctx: r.Context(), limiter: limiter}, r)
 	})), nil
 }
 

@@ -2,11 +2,12 @@ package proxy
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"strings"
+
+	"shoal/internal/hostname"
 )
 
 // preflightMaxAge is how long a browser may remember a preflight: Chromium's
@@ -23,16 +24,13 @@ const refusalHeader = "Shoal-Refusal"
 
 // guard decides which requests the node answers at all.
 type guard struct {
-	hosts     map[string]bool // lower case, without port
+	hosts     hostname.Set
 	origins   map[string]bool // scheme://host[:port], lower case
 	anyOrigin bool
 }
 
 func newGuard(hosts, origins []string) guard {
-	g := guard{hosts: make(map[string]bool), origins: make(map[string]bool)}
-	for _, h := range hosts {
-		g.hosts[hostName(h)] = true
-	}
+	g := guard{hosts: hostname.NewSet(hosts), origins: make(map[string]bool)}
 	for _, o := range origins {
 		if o == "*" {
 			g.anyOrigin = true
@@ -121,9 +119,9 @@ func (g guard) method(w http.ResponseWriter, r *http.Request) bool {
 }
 
 func (g guard) hostAllowed(host string) bool {
-	name := hostName(host)
-	if name == "localhost" || strings.HasSuffix(name, ".localhost") || g.hosts[name] {
-		return true // RFC 6761 §6.3: localhost names are loopback
+	name := hostname.Of(host)
+	if g.hosts.Has(name) {
+		return true
 	}
 	addr, err := netip.ParseAddr(name)
 	return err == nil && addr.Unmap().IsLoopback()
@@ -188,15 +186,6 @@ func (g guard) preflight(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	w.WriteHeader(http.StatusNoContent)
-}
-
-// hostName is the lower-case name of HOST, HOST:PORT, [V6] or [V6]:PORT.
-func hostName(host string) string {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
 
 // refuse answers with one sentence for the person who reads it.

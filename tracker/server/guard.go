@@ -2,10 +2,10 @@ package server
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
-	"strings"
+
+	"shoal/internal/hostname"
 )
 
 // guard decides by which names the tracker's pages are answered. A page that
@@ -18,15 +18,11 @@ import (
 // ask by the names of services, which nobody configures twice, and what they
 // get names no title and no peer.
 type guard struct {
-	hosts map[string]bool // lower case, without port
+	hosts hostname.Set
 }
 
 func newGuard(hosts []string) guard {
-	g := guard{hosts: make(map[string]bool, len(hosts))}
-	for _, h := range hosts {
-		g.hosts[hostName(h)] = true
-	}
-	return g
+	return guard{hosts: hostname.NewSet(hosts)}
 }
 
 // protect answers requests by other names with a sentence.
@@ -43,21 +39,12 @@ func (g guard) protect(next http.HandlerFunc) http.HandlerFunc {
 }
 
 func (g guard) allows(host string) bool {
-	name := hostName(host)
-	if name == "localhost" || strings.HasSuffix(name, ".localhost") || g.hosts[name] {
-		return true // RFC 6761 §6.3: localhost names are loopback
+	name := hostname.Of(host)
+	if g.hosts.Has(name) {
+		return true
 	}
 	_, err := netip.ParseAddr(name)
 	return err == nil
-}
-
-// hostName is the lower-case name of HOST, HOST:PORT, [V6] or [V6]:PORT.
-func hostName(host string) string {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
 
 // refuse answers with one sentence for the person who reads it.
