@@ -22,11 +22,12 @@ const (
 	realTime = 30
 )
 
-// openViewer opens a node's own page at a path and waits for the picture.
+// openViewer opens a node's own page at a path and waits for the picture, which
+// may come a moment after the player says that it plays.
 func openViewer(t *testing.T, node, path string) viewer {
 	t.Helper()
 	v := watch(t, node+"/#"+path)
-	v.eventually("shoalViewer.state == 'playing'")
+	v.eventually("shoalViewer.state == 'playing' && shoalViewer.firstFrameMs !== null")
 	return v
 }
 
