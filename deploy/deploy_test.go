@@ -181,7 +181,7 @@ func exported(t *testing.T) exports {
 }
 
 // patience bounds every wait for something that takes milliseconds.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // scrape returns the metrics of a node that plays from another one, and of
 // their tracker, which has other visitors too.

@@ -30,6 +30,9 @@ import (
 const (
 	scrapeEvery = 500 * time.Millisecond
 	rateRange   = "10s" // a segment is fetched every few seconds
+
+	// promtoolMax is for what takes the tool seconds of processor time.
+	promtoolMax = 3 * time.Minute
 )
 
 // quiet are the panels that have nothing to show while all is well.
@@ -51,10 +54,10 @@ func TestPrometheusReadsASwarm(t *testing.T) {
 	s.prometheus.eventually(func() bool { return len(s.up(t)) == 4 }, "tracker and peers are scraped")
 	for _, target := range append([]string{s.trackerHTTP}, s.instances()...) {
 		// The conventions as Prometheus' own tool judges them.
-		must(t, patience, "sh", "-c", `curl --silent --fail "$0" | promtool check metrics`, "http://"+target+"/metrics")
+		must(t, promtoolMax, "sh", "-c", `curl --silent --fail "$0" | promtool check metrics`, "http://"+target+"/metrics")
 	}
 
-	ctx, stop := context.WithTimeout(t.Context(), patience)
+	ctx, stop := context.WithTimeout(t.Context(), 2*patience)
 	var players sync.WaitGroup
 	for i, p := range s.peers {
 		m := player.New(player.Config{URL: p.url + "/film/master.m3u8", SessionID: p.name})
@@ -108,9 +111,9 @@ func startScrapedSwarm(t *testing.T) *scrapedSwarm {
 
 	// The example, with these machines and in a hurry.
 	const dir = "../deploy/prometheus"
-	must(t, patience, "promtool", "check", "config", filepath.Join(dir, "prometheus.yml"))
-	must(t, patience, "promtool", "check", "rules", "--lint=all", "--lint-fatal", filepath.Join(dir, "shoal.rules.yml"))
-	must(t, patience, "promtool", "test", "rules", filepath.Join(dir, "shoal.rules.test.yml"))
+	must(t, promtoolMax, "promtool", "check", "config", filepath.Join(dir, "prometheus.yml"))
+	must(t, promtoolMax, "promtool", "check", "rules", "--lint=all", "--lint-fatal", filepath.Join(dir, "shoal.rules.yml"))
+	must(t, promtoolMax, "promtool", "test", "rules", filepath.Join(dir, "shoal.rules.test.yml"))
 	text, err := os.ReadFile(filepath.Join(dir, "prometheus.yml"))
 	require.NoError(t, err)
 	config := string(text)
@@ -166,15 +169,14 @@ func (s *scrapedSwarm) ask(t *testing.T, path string, parameters url.Values, dat
 	require.Equal(t, "success", answer.Status, "%v: %s", parameters, answer.Error)
 }
 
-// up are the targets that answer.
+// up are the targets that answer. One that was too slow is scraped again.
 func (s *scrapedSwarm) up(t *testing.T) (out []string) {
 	t.Helper()
 	var data struct {
-		ActiveTargets []struct{ ScrapePool, ScrapeURL, Health, LastError string }
+		ActiveTargets []struct{ ScrapePool, ScrapeURL, Health string }
 	}
 	s.ask(t, "targets", nil, &data)
 	for _, target := range data.ActiveTargets {
-		require.Empty(t, target.LastError, target.ScrapeURL)
 		if target.Health == "up" {
 			out = append(out, target.ScrapePool+" "+target.ScrapeURL)
 		}
@@ -289,11 +291,12 @@ func (s *scrapedSwarm) requireEqual(t *testing.T, p *peer, d grafanaDashboard) {
 			}
 		}
 		assert.Equal(c, want, got, "%s: /api/status and Prometheus differ", p.name)
+		saving := s.query(t, forInstances(d.panel(t, "Saving since the start"), instance(p)))
+		if assert.Len(c, saving, 1) {
+			assert.InDelta(c, want["shoal_saving_ratio"], saving[0].value, 1e-9, "the dashboard's saving of %s", p.name)
+		}
 	}, patience, scrapeEvery)
-	saving := s.query(t, forInstances(d.panel(t, "Saving since the start"), instance(p)))
-	require.Len(t, saving, 1)
-	require.InDelta(t, p.status().Saving, saving[0].value, 1e-9, "the dashboard's saving of %s", p.name)
-	t.Logf("%s: saving %.2f", p.name, saving[0].value)
+	t.Logf("%s: saving %.2f", p.name, p.status().Saving)
 }
 
 // figures are numbers of /api/status by the series that has them.
@@ -316,23 +319,26 @@ func figures(s status) map[string]float64 {
 	return out
 }
 
-// requireRules checks that all alerts are evaluated, and that none fires while
-// all is well.
+// requireRules waits until all alerts are evaluated, and none is about to fire
+// while all is well. None may have fired because of a scrape that came late.
 func (s *scrapedSwarm) requireRules(t *testing.T) {
 	t.Helper()
-	var data struct {
-		Groups []struct {
-			Rules []struct{ Name, State, Health, LastError string }
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		var data struct {
+			Groups []struct {
+				Rules []struct{ Name, State, Health, LastError string }
+			}
 		}
-	}
-	s.ask(t, "rules", nil, &data)
-	count := 0
-	for _, g := range data.Groups {
-		for _, r := range g.Rules {
-			count++
-			require.Equal(t, "ok", r.Health, "%s: %s", r.Name, r.LastError)
-			require.Equal(t, "inactive", r.State, r.Name)
+		s.ask(t, "rules", nil, &data)
+		count := 0
+		for _, g := range data.Groups {
+			for _, r := range g.Rules {
+				count++
+				require.NotEqual(t, "firing", r.State, r.Name)
+				assert.Equal(c, "ok", r.Health, "%s: %s", r.Name, r.LastError)
+				assert.Equal(c, "inactive", r.State, r.Name)
+			}
 		}
-	}
-	require.Greater(t, count, 10)
+		assert.Greater(c, count, 10)
+	}, patience, scrapeEvery)
 }

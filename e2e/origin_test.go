@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -85,14 +86,20 @@ func startNginx(t *testing.T, root string, ports int, extra ...string) *nginx {
 	return n
 }
 
+// Systems give ports above these to whoever names none, e.g. to clients. A port
+// among these is still free when the program that is told of it comes to listen,
+// and when it comes back.
+const firstPort, lastPort = 20000, 32767
+
 // freePorts returns TCP ports that nobody listens on.
 func freePorts(t *testing.T, count int) (ports []int) {
 	t.Helper()
-	for range count {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		defer func() { _ = l.Close() }() // all stay taken until all are chosen
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	for len(ports) < count {
+		port := firstPort + rand.IntN(lastPort-firstPort+1)
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			defer func() { _ = l.Close() }() // all stay taken until all are chosen
+			ports = append(ports, port)
+		}
 	}
 	return ports
 }

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -21,7 +22,7 @@ import (
 const (
 	// patience bounds every wait for something that should take a second: the
 	// machine may be busy with other things.
-	patience = 30 * time.Second
+	patience = time.Minute
 
 	// look is how often a condition is looked at.
 	look = 10 * time.Millisecond
@@ -29,6 +30,38 @@ const (
 	// logTail is how much of a process's log a failed test shows.
 	logTail = 40
 )
+
+// lateMin is from when on a machine is called too busy to judge whether a film
+// plays in real time. An idle one is never late by so much.
+const lateMin = time.Second
+
+// lateness is for how long the machine had no time for the test, and so none for
+// its processes either.
+type lateness struct{ sum atomic.Int64 }
+
+func (l *lateness) total() time.Duration { return time.Duration(l.sum.Load()) }
+
+// measureLateness begins to measure, until the test ends.
+func measureLateness(t *testing.T) *lateness {
+	t.Helper()
+	const every, noise = 10 * time.Millisecond, 50 * time.Millisecond
+	l := &lateness{}
+	tick, ended := time.NewTicker(every), t.Context().Done()
+	go func() {
+		defer tick.Stop()
+		for last := time.Now(); ; {
+			select {
+			case <-tick.C:
+			case <-ended:
+				return
+			}
+			now := time.Now()
+			l.sum.Add(int64(max(now.Sub(last)-noise, 0)))
+			last = now
+		}
+	}()
+	return l
+}
 
 // output collects what a process prints.
 type output struct {
@@ -88,7 +121,7 @@ func start(t *testing.T, name, program string, args ...string) *process {
 	p.cmd = exec.Command(program, args...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.log
 	p.cmd.SysProcAttr = childAttributes()
-	p.cmd.WaitDelay = time.Second // its own children may hold the pipes
+	p.cmd.WaitDelay = 10 * time.Second // its own children may hold the pipes
 	// The test's environment must neither set flags nor be written to.
 	home := filepath.Join(sharedDir, "home")
 	for _, entry := range os.Environ() {
@@ -128,15 +161,17 @@ func (p *process) firstLine() string {
 // eventually waits for a condition while the process lives.
 func (p *process) eventually(condition func() bool, what string, args ...any) {
 	p.t.Helper()
+	met := false // it may hold for a moment only, and is not asked again
 	require.Eventually(p.t, func() bool {
 		select {
 		case <-p.done:
 			return true
 		default:
-			return condition()
+			met = condition()
+			return met
 		}
 	}, patience, look, append([]any{what}, args...)...)
-	if !condition() {
+	if !met {
 		require.Failf(p.t, p.name+" has ended", "%v\n%s", p.err, p.tail())
 	}
 }

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -42,8 +43,10 @@ func TestKilledPeerServesFromItsCacheAgain(t *testing.T) {
 	require.GreaterOrEqual(t, damaged, premiere.pieces)
 	third := startPeer(t, "third run", origin.url(2), tracker, cache)
 	third.watchAll(premiere)
-	require.Contains(t, third.log.String(), "cached piece is damaged")
-	_, media = origin.sent(2)
-	require.GreaterOrEqual(t, media, premiere.bytes-playlists, "all of it had to come anew")
+	third.eventually(func() bool { return strings.Contains(third.log.String(), "cached piece is damaged") }, "it says so")
+	third.eventually(func() bool {
+		_, media = origin.sent(2)
+		return media >= premiere.bytes-playlists
+	}, "all of it had to come anew")
 	require.Zero(t, third.status().Bytes.Cache)
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -118,20 +119,27 @@ func getJSON(t *testing.T, url string, v any) {
 // metric reads one sample of /metrics, e.g. shoal_bytes_total{source="p2p"}.
 func (p *peer) metric(sample string) float64 {
 	p.t.Helper()
+	value, found := p.find(sample)
+	require.True(p.t, found, "no such sample: %s at %s", sample, p.url)
+	return value
+}
+
+// find is like metric, for what may not be there yet.
+func (p *peer) find(sample string) (value float64, found bool) {
+	p.t.Helper()
 	resp, err := client.Get(p.url + "/metrics")
 	require.NoError(p.t, err)
 	defer func() { _ = resp.Body.Close() }()
 	text, err := io.ReadAll(resp.Body)
 	require.NoError(p.t, err)
 	for line := range strings.Lines(string(text)) {
-		if value, ok := strings.CutPrefix(strings.TrimSpace(line), sample+" "); ok {
-			v, err := strconv.ParseFloat(value, 64)
+		if text, ok := strings.CutPrefix(strings.TrimSpace(line), sample+" "); ok {
+			v, err := strconv.ParseFloat(text, 64)
 			require.NoError(p.t, err)
-			return v
+			return v, true
 		}
 	}
-	require.Failf(p.t, "no such sample", "%s at %s", sample, p.url)
-	return 0
+	return 0, false
 }
 
 // seeds waits until the peer knows so many seeds that hold something.
@@ -146,6 +154,15 @@ func (p *peer) seeds(count int) {
 		}
 		return ready >= count
 	}, "%s knows %d seeds", p.name, count)
+}
+
+// opens has the peer open a title, of which it gets the first byte, so that it
+// looks for others who hold it.
+func (p *peer) opens(title *title) {
+	p.t.Helper()
+	media := slices.IndexFunc(title.files, func(name string) bool { return !strings.HasSuffix(name, ".m3u8") })
+	got := curl(p.t, p.url+"/"+title.name+"/"+title.files[media], "--range", "0-0")
+	require.Equal(p.t, http.StatusPartialContent, got.status)
 }
 
 // watchAll has curl fetch all files of a title through the peer, so that it

@@ -304,7 +304,7 @@ func (w *world) stranger() *transport.Endpoint {
 }
 
 func (w *world) dial(from *transport.Endpoint, to *Engine) *transport.Session {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	s, err := from.Dial(ctx, transport.DialConfig{
 		ALPN: alpn, Addrs: []netip.AddrPort{to.endpoint.LocalAddr()}, Verify: transport.Verify{ID: to.identity.ID()},

@@ -162,7 +162,7 @@ func readAll(f *File, o OpenOptions) ([]byte, error) {
 // eventually waits for a condition that real sockets and clocks bring about.
 func (w *world) eventually(what string, ok func() bool) {
 	w.t.Helper()
-	require.Eventually(w.t, ok, 15*time.Second, 20*time.Millisecond, what)
+	require.Eventually(w.t, ok, time.Minute, 20*time.Millisecond, what)
 }
 
 // connected waits until a knows n peers.

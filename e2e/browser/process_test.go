@@ -4,6 +4,8 @@ package browser
 
 import (
 	"bytes"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -21,7 +23,7 @@ import (
 const (
 	// patience bounds every wait for something that should take a second: the
 	// machine may be busy with other things.
-	patience = 30 * time.Second
+	patience = time.Minute
 
 	// look is how often a condition is looked at.
 	look = 20 * time.Millisecond
@@ -128,11 +130,19 @@ func node(t *testing.T, name, origin string, args ...string) (*process, string) 
 	}, args...)...)
 }
 
+// Systems give ports above these to whoever names none, e.g. to clients. A port
+// among these is still free when it comes to be used, and when it is used again.
+const firstPort, lastPort = 20000, 32767
+
 // freePort returns a TCP port on which nobody listens.
 func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+	var err error
+	for range 100 {
+		port := firstPort + rand.IntN(lastPort-firstPort+1)
+		var l net.Listener
+		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			return port, l.Close()
+		}
 	}
-	return l.Addr().(*net.TCPAddr).Port, l.Close()
+	return 0, err
 }

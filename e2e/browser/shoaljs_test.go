@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -14,6 +15,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/time/rate"
+
+	"shoal/internal/chrome"
 )
 
 const (
@@ -25,7 +28,11 @@ const (
 
 	// probe is how long the pages wait for the node: it is there, but the machine
 	// may be busy with tests.
-	probe = 5 * time.Second
+	probe = patience
+
+	// opensMax bounds how often a page is opened anew that has left its node
+	// before the node dies.
+	opensMax = 5
 
 	tooSlow = "too slow"
 
@@ -60,9 +67,7 @@ func TestSiteGoesOnFromCDNWhenNodeDies(t *testing.T) {
 			cdn.limiter.SetLimit(rate.Limit(1.5e6 / 8)) // so that the player does not have it all at once
 			site := startSite(t, c.section, hlsLibrary)
 			p, node := node(t, "node", cdn.URL, "--cors", site)
-			v := watch(t, pageFor(site, cdn.film(c.file), node, probe))
-			v.playsTo("3")
-			require.Equal(t, "node", value[string](v, "s.via"), "%v %q", v.Requests(), v.Errors())
+			v := playsThrough(t, node, func() viewer { return watch(t, pageFor(site, cdn.film(c.file), node, probe)) })
 			require.Equal(t, node+"/film/"+c.file, value[string](v, "s.src"))
 
 			from, asked := v.reset(), len(v.Requests())
@@ -73,20 +78,38 @@ func TestSiteGoesOnFromCDNWhenNodeDies(t *testing.T) {
 				v.eval(`document.querySelector('video').currentTime = 50`)
 				goal = 52
 			}
-			v.playsTo(fmt.Sprint(goal))
-			require.Less(t, v.sample().Oldest, fallback.Seconds(), "the picture stood still: %+v", v.sample())
+			v.playsTo(goal)
+			v.neverOlder(fallback)
 			require.Equal(t, "cdn", value[string](v, "s.via"))
 			require.Equal(t, cdn.film(c.file), value[string](v, "s.src"))
-			direct := 0
-			for _, r := range v.Requests()[asked:] {
-				if strings.HasPrefix(r.URL, cdn.URL) && r.Status/100 == 2 {
-					direct++
-				}
-			}
-			require.Positive(t, direct, "the page asked the CDN itself: %v", v.Requests()[asked:])
+			v.notes(func() bool {
+				return slices.ContainsFunc(v.Requests()[asked:], func(r chrome.Request) bool {
+					return strings.HasPrefix(r.URL, cdn.URL) && r.Status/100 == 2
+				})
+			}, "the page asked the CDN itself")
 			v.quiet()
 		})
 	}
+}
+
+// playsThrough opens a page that plays through the node. A page whose node did
+// not answer in time for once leaves it for good, as it should, and is opened
+// anew: the machine was too busy.
+func playsThrough(t *testing.T, node string, open func() viewer) viewer {
+	t.Helper()
+	for range opensMax {
+		v := open()
+		v.playsTo(3)
+		if value[string](v, "s.via") == "node" {
+			return v
+		}
+		require.True(t, slices.ContainsFunc(v.Requests(), func(r chrome.Request) bool {
+			return r.URL == node+"/api/node" && r.Failed != ""
+		}), "the page left a node that answers: %v %q", v.Requests(), v.Errors())
+		v.Close()
+	}
+	require.FailNow(t, "the page always leaves its node")
+	return viewer{}
 }
 
 // stranger is something that answers on the port where a node is expected. Its
@@ -164,14 +187,13 @@ func TestSiteStartsFromCDNWhenNodeHangsAtStart(t *testing.T) {
 	})
 	v := watch(t, pageFor(site, cdn.film("master.m3u8"), url, probe))
 	v.playsFromCDN(cdn)
-	// hls.js alone would wait for 20 s before it asked again.
-	require.Less(t, v.sample().Oldest, 10.0, "%+v", v.sample())
+	v.neverOlder(10 * time.Second) // hls.js alone would wait for 20 s before it asked again
 }
 
 // playsFromCDN asserts that the picture came soon, and past any node.
 func (v viewer) playsFromCDN(cdn *cdn) {
 	v.t.Helper()
-	v.playsTo("1")
+	v.playsTo(1)
 	require.Equal(v.t, "cdn", value[string](v, "s.via"))
 	require.Equal(v.t, cdn.film("master.m3u8"), value[string](v, "s.src"))
 	for _, r := range v.Requests() {

@@ -367,7 +367,7 @@ func TestEarliestDeadlineIsNext(t *testing.T) {
 		require.Eventually(t, func() bool {
 			st := wd.client.Stats()
 			return st.InFlight == 1 && st.Waiting == i
-		}, 5*time.Second, time.Millisecond)
+		}, 20*time.Second, time.Millisecond)
 	}
 	close(free)
 	group.Wait()

@@ -264,5 +264,5 @@ func TestBodyThatBreaksOffIsNoticedByThePlayer(t *testing.T) {
 	_, err = io.ReadAll(resp.Body)
 	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 	running, _ := wd.client.passing.load()
-	require.Eventually(t, func() bool { running, _ = wd.client.passing.load(); return running == 0 }, time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { running, _ = wd.client.passing.load(); return running == 0 }, 20*time.Second, time.Millisecond)
 }

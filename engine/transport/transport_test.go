@@ -18,7 +18,7 @@ import (
 const testALPN = "shoal-test/1"
 
 // patience bounds every wait; nothing waits that long when all is well.
-const patience = 10 * time.Second
+const patience = 40 * time.Second
 
 func newIdentity(tb testing.TB) Identity {
 	tb.Helper()

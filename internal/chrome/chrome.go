@@ -26,8 +26,9 @@ var ErrMissing = errors.New("no Chromium on the PATH: run make deps, or install 
 // programs are the names under which systems install the browser.
 var programs = []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"}
 
-// startTimeout bounds the start, which takes about a second.
-const startTimeout = 30 * time.Second
+// startTimeout bounds the start, which takes about a second, and many times that
+// on a busy machine that has not read the browser from its disk yet.
+const startTimeout = 2 * time.Minute
 
 // flags make a browser that plays without a gesture, is as fast in the
 // background as in front, and asks nothing of the internet by itself.
@@ -68,7 +69,7 @@ func Start(ctx context.Context, switches ...string) (*Browser, error) {
 	if err != nil {
 		return nil, err
 	}
-	options := []chromedp.ExecAllocatorOption{chromedp.ExecPath(program)}
+	options := []chromedp.ExecAllocatorOption{chromedp.ExecPath(program), chromedp.WSURLReadTimeout(startTimeout)}
 	for name, value := range flags {
 		options = append(options, chromedp.Flag(name, value))
 	}

@@ -9,11 +9,17 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+)
+
+const (
+	patience = time.Minute
+	look     = 10 * time.Millisecond
 )
 
 const page = `<!doctype html><title>a page</title><style>@media (prefers-color-scheme: dark) {body {color: #fff}}</style>
@@ -43,7 +49,7 @@ func TestTabRemembersWhatThePageDid(t *testing.T) {
 	require.NoError(t, tab.Viewport(360, 640, true))
 	require.NoError(t, tab.Media("prefers-color-scheme", "dark"))
 	require.NoError(t, tab.Open(server.URL))
-	require.NoError(t, tab.Wait(`document.title == 'a page'`, 5*time.Second))
+	require.NoError(t, tab.Wait(`document.title == 'a page'`, patience))
 	width, err := Eval[int](tab, `Promise.resolve(innerWidth)`)
 	require.NoError(t, err)
 	dark, err := Eval[bool](tab, `matchMedia('(prefers-color-scheme: dark)').matches`)
@@ -54,24 +60,14 @@ func TestTabRemembersWhatThePageDid(t *testing.T) {
 	_, err = Eval[int](tab, `nowhere.at.all`)
 	require.ErrorContains(t, err, "nowhere")
 
-	require.Eventually(t, func() bool { return len(tab.Errors()) >= 3 }, 5*time.Second, 10*time.Millisecond)
+	// What the browser tells comes by itself, in an order of its own.
 	for _, want := range []string{"told %d 7", "nobody caught it", "404"} {
-		require.Condition(t, func() bool {
-			for _, e := range tab.Errors() {
-				if strings.Contains(e, want) {
-					return true
-				}
-			}
-			return false
-		}, "%q in %q", want, tab.Errors())
+		require.Eventually(t, func() bool {
+			return slices.ContainsFunc(tab.Errors(), func(e string) bool { return strings.Contains(e, want) })
+		}, patience, look, "%q", want)
 	}
-	var missing Request
-	for _, r := range tab.Requests() {
-		if r.URL == server.URL+"/missing" {
-			missing = r
-		}
-	}
-	require.Equal(t, http.StatusNotFound, missing.Status)
+	missing := Request{URL: server.URL + "/missing", Kind: "Fetch", Status: http.StatusNotFound}
+	require.Eventually(t, func() bool { return slices.Contains(tab.Requests(), missing) }, patience, look)
 
 	file := filepath.Join(t.TempDir(), "shots", "page.png")
 	require.NoError(t, tab.Screenshot(file))

@@ -21,7 +21,7 @@ import (
 const (
 	// callTimeout bounds one command to the browser: a page whose own script
 	// hangs must not hang the caller.
-	callTimeout = 30 * time.Second
+	callTimeout = time.Minute
 
 	// pollEvery is how often Wait looks.
 	pollEvery = 20 * time.Millisecond

@@ -84,7 +84,7 @@ func TestUnansweredAnnounceIsRepeatedUnderANewNumber(t *testing.T) {
 		}
 	})
 	s.play()
-	v := newViewer(t, s.url(), nil, film)
+	v := newViewer(t, s.url(), hasty, film)
 	numbers := map[uint32]bool{}
 	for range 3 {
 		numbers[s.want(wire.KindAnnounce).number] = true
@@ -105,7 +105,7 @@ func TestLateAnswerOfAnEarlierTryCounts(t *testing.T) {
 		whole(h)
 	})
 	s.play()
-	v := newViewer(t, s.url(), nil, film)
+	v := newViewer(t, s.url(), hasty, film)
 	require.Equal(t, film, v.wantUpdate().Title)
 }
 
@@ -142,7 +142,7 @@ func TestAnswerWithAMissingPartIsUsedAfterTheLastTry(t *testing.T) {
 		}
 	})
 	s.play()
-	v := newViewer(t, s.url(), nil, film)
+	v := newViewer(t, s.url(), hasty, film)
 	u := v.wantUpdate()
 	require.Len(t, u.Candidates, 1)
 	require.Equal(t, 7, u.SwarmSize)
@@ -161,7 +161,7 @@ func TestThreeUnansweredTriesMakeTheClientJoinAnew(t *testing.T) {
 		silent = silent && h.number < triesMax
 	})
 	s.play()
-	v := newViewer(t, s.url(), nil, film)
+	v := newViewer(t, s.url(), hasty, film)
 	s.wantJoin()
 	s.wantJoin()
 	require.Equal(t, film, v.wantUpdate().Title)

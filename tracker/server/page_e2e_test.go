@@ -20,7 +20,7 @@ import (
 )
 
 // browserPatience is for a machine that has more to do than this test.
-const browserPatience = 40 * time.Second
+const browserPatience = time.Minute
 
 // window is the swarm view in a browser.
 type window struct {

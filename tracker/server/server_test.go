@@ -33,7 +33,9 @@ import (
 	"shoal/tracker/ticket"
 )
 
-const patience = 10 * time.Second
+// patience bounds every wait for something that takes milliseconds: the machine
+// may be busy with other things.
+const patience = 40 * time.Second
 
 var film = [32]byte{'f'}
 
@@ -85,7 +87,7 @@ func newViewer(t *testing.T, url string, seed byte, change func(*client.Config))
 			return []client.Announcement{{Title: film, Uploads: true, HeldPermille: 1000, HoldTo: time.Minute}}
 		},
 		OnUpdate: func(u client.Update) { v.updates <- u },
-		Interval: 30 * time.Millisecond, RequestTimeout: 100 * time.Millisecond,
+		Interval: 30 * time.Millisecond, RequestTimeout: 500 * time.Millisecond,
 		BackoffMin: 10 * time.Millisecond, BackoffMax: 50 * time.Millisecond,
 	}
 	if change != nil {
@@ -224,7 +226,7 @@ func TestLeavingPeerIsForgottenAtOnce(t *testing.T) {
 
 func TestClientRejoinsARestartedTracker(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "state")
-	cfg := server.Config{StateDir: state, HTTP: "127.0.0.1:0", Listen: "127.0.0.1:0"}
+	cfg := server.Config{StateDir: state, HTTP: "127.0.0.1:0", Listen: steadyAddr(t)}
 	s, err := server.Start(cfg)
 	require.NoError(t, err)
 	url := s.URL()
@@ -234,7 +236,6 @@ func TestClientRejoinsARestartedTracker(t *testing.T) {
 	eventually(t, "the client to notice", func() bool { return !alice.client.Connected() })
 	require.NotNil(t, alice.client.Key(), "tickets can still be verified")
 
-	cfg.Listen = url.HostPort()
 	again := start(t, cfg)
 	require.Equal(t, url, again.URL(), "the fingerprint survives")
 	for len(alice.updates) > 0 {
@@ -246,11 +247,7 @@ func TestClientRejoinsARestartedTracker(t *testing.T) {
 }
 
 func TestTrackerThatComesLateIsJoined(t *testing.T) {
-	reserved, err := net.ListenPacket("udp", "127.0.0.1:0")
-	require.NoError(t, err)
-	addr := reserved.LocalAddr().String()
-	require.NoError(t, reserved.Close())
-	state := t.TempDir()
+	addr, state := steadyAddr(t), t.TempDir()
 	identity, err := transport.LoadOrCreateIdentity(filepath.Join(state, "tracker.key"))
 	require.NoError(t, err)
 	var log syncBuffer
@@ -296,8 +293,10 @@ func TestFullTrackerSaysSo(t *testing.T) {
 	s := start(t, server.Config{Bounds: tracker.Config{PeersPerAddressMax: 1}})
 	newViewer(t, s.URL().String(), 1, nil).wantUpdate("an answer", anything)
 	bob := newViewer(t, s.URL().String(), 2, nil)
-	eventually(t, "a refusal", func() bool { return bob.client.Err() != nil })
-	require.ErrorContains(t, bob.client.Err(), "too many peers at this address")
+	eventually(t, "a refusal", func() bool {
+		err := bob.client.Err()
+		return err != nil && strings.Contains(err.Error(), "too many peers at this address")
+	})
 	_, metrics := get(t, s, "/metrics")
 	require.Regexp(t, `shoal_tracker_refused_total\{reason="per_address"\} [1-9]`, metrics)
 }

@@ -2,6 +2,9 @@ package server_test
 
 import (
 	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"net"
 	"regexp"
 	"strconv"
 	"sync"
@@ -21,6 +24,21 @@ func metric(t *testing.T, s *server.Server, name string) int {
 	value, err := strconv.ParseFloat(found[1], 64)
 	require.NoError(t, err)
 	return int(value)
+}
+
+// steadyAddr is a UDP address on which nobody listens. Its port is below those
+// that systems give to whoever names none, so that it stays free for a tracker
+// that comes late, or comes back.
+func steadyAddr(t *testing.T) string {
+	t.Helper()
+	const firstPort, lastPort = 20000, 32767
+	for {
+		addr := fmt.Sprintf("127.0.0.1:%d", firstPort+rand.IntN(lastPort-firstPort+1))
+		if conn, err := net.ListenPacket("udp", addr); err == nil {
+			require.NoError(t, conn.Close())
+			return addr
+		}
+	}
 }
 
 // syncBuffer is a log that can be read while it is written.

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -159,14 +160,25 @@ func TestRealHLSIsPackedAndVerified(t *testing.T) {
 	}
 }
 
+// freeAddress has a port on which nobody listens, below those that systems give
+// to whoever names none: it is still free when nginx comes to listen.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	const firstPort, lastPort = 20000, 32767
+	for {
+		address := fmt.Sprintf("127.0.0.1:%d", firstPort+rand.IntN(lastPort-firstPort+1))
+		if listener, err := net.Listen("tcp", address); err == nil {
+			require.NoError(t, listener.Close())
+			return address
+		}
+	}
+}
+
 // serveNginx serves dir without privileges until the test ends, and returns its URL.
 func serveNginx(t *testing.T, dir string) string {
 	t.Helper()
 	nginx := need(t, "nginx", "nginx")
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	address := listener.Addr().String()
-	require.NoError(t, listener.Close())
+	address := freeAddress(t)
 	own := t.TempDir()
 	var temp strings.Builder
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
@@ -199,7 +211,7 @@ http {
 			return false
 		}
 		return resp.Body.Close() == nil
-	}, 10*time.Second, 20*time.Millisecond, "nginx does not answer: %s", stderr.String())
+	}, time.Minute, 20*time.Millisecond, "nginx does not answer: %s", stderr.String())
 	return url
 }
 

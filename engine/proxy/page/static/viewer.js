@@ -503,4 +503,4 @@ setInterval(showStats, 250);
 setInterval(loadTitles, 5000);
 
 loadTitles();
-showNode().then(fromHash);
+showNode().then(() => view.path || fromHash()); // a title chosen meanwhile plays already
