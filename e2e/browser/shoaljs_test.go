@@ -103,9 +103,10 @@ func playsThrough(t *testing.T, node string, open func() viewer) viewer {
 		if value[string](v, "s.via") == "node" {
 			return v
 		}
-		require.True(t, slices.ContainsFunc(v.Requests(), func(r chrome.Request) bool {
+		silent := slices.ContainsFunc(v.Requests(), func(r chrome.Request) bool {
 			return r.URL == node+"/api/node" && r.Failed != ""
-		}), "the page left a node that answers: %v %q", v.Requests(), v.Errors())
+		})
+		require.True(t, silent || v.sample().LateInAll >= lateMin, "the page left a node that answers: %v %q", v.Requests(), v.Errors())
 		v.Close()
 	}
 	require.FailNow(t, "the page always leaves its node")

@@ -217,6 +217,7 @@ func TestASlowDashboardHoldsUpNobody(t *testing.T) {
 			defer close(slow.ended)
 			p.ServeHTTP(slow, r.WithContext(ctx))
 		}()
+		synctest.Wait() // the state that the first one is given at once is not for the other
 		quick := listen(t, p, "/api/live")
 		<-time.After(10 * time.Second)
 		synctest.Wait()
