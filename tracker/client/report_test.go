@@ -99,7 +99,7 @@ func TestReportThatMayBeLostIsRepeatedWithTheAnnounces(t *testing.T) {
 func TestSecondSessionSaysSo(t *testing.T) {
 	s := newScript(t, nil) // never answers: the client joins anew
 	s.play()
-	newViewer(t, s.url(), new(meter).with, film)
+	newViewer(t, s.url(), func(c *Config) { new(meter).with(c); hasty(c) }, film)
 	var said []bool // of each report: is this the first session?
 	deadline := time.After(patience)
 	for len(said) == 0 || said[len(said)-1] {
