@@ -314,6 +314,8 @@ func (c *Core) hasChanged(now time.Time, p *peer, m wire.HaveDelta) {
 			t.set.AddRange(r.First, r.First+r.Count, f.pieces)
 		case wire.Evicted:
 			t.set.RemoveRange(r.First, r.First+r.Count)
+		case wire.Coming:
+			// It may not be asked for yet.
 		}
 		for i := r.First; i < r.First+r.Count; i++ {
 			if r.Change == wire.Coming {
