@@ -25,6 +25,9 @@ func (s *Scheduler) Assign(now time.Time, out []Ask) []Ask {
 	s.active.settle(stateActive)
 	s.ready.settle(stateReady)
 	free := s.withRoom(at)
+	if s.lineRoom() < minRoom {
+		return out
+	}
 	for _, t := range s.active.items {
 		if free.Empty() {
 			return out
@@ -74,10 +77,14 @@ func (s *Scheduler) give(at time.Duration, t *task, open uint64, free *SeedSet, 
 	}
 	for open != 0 && !candidates.Empty() {
 		id := s.best(candidates, chunkBytes(open))
-		n := min(most, s.seeds[id].room()/ChunkBytes)
+		n := min(most, s.seeds[id].room()/ChunkBytes, max(s.lineRoom(), minRoom)/ChunkBytes)
 		mask := lowest(open, n)
 		out = append(out, s.ask(at, t, id, mask, tier))
 		open &^= mask
+		if s.lineRoom() < minRoom {
+			*free = SeedSet{}
+			break
+		}
 		if s.seeds[id].room() < minRoom {
 			free.Remove(id)
 			candidates.Remove(id)
@@ -85,6 +92,9 @@ func (s *Scheduler) give(at time.Duration, t *task, open uint64, free *SeedSet, 
 	}
 	return out
 }
+
+// lineRoom is how much more may be asked, of all seeds together.
+func (s *Scheduler) lineRoom() int { return s.line.most() - s.outstanding }
 
 // best returns the seed expected to deliver bytes more first.
 func (s *Scheduler) best(candidates SeedSet, bytes int) Seed {
@@ -106,6 +116,7 @@ func (s *Scheduler) ask(at time.Duration, t *task, id Seed, mask uint64, tier Ti
 		d.meter.begin(at)
 	}
 	d.outstanding += chunkBytes(mask)
+	s.outstanding += chunkBytes(mask)
 	s.owing.Add(id)
 	due := at + d.patience()
 	t.asks = append(t.asks, ask{seed: id, mask: mask, all: mask, at: at, told: t.deadline, due: due})

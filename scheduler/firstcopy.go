@@ -14,7 +14,8 @@ const (
 	firstCopies = 0.25
 	// firstCopyReserve is the time before the deadline by which everybody may
 	// take a piece that nobody has brought: a fetch, its announcement and its way
-	// through the swarm must fit into it.
+	// through the swarm must fit into it. Near the live edge, where there is less
+	// time altogether, it is half of that.
 	firstCopyReserve = 6 * time.Second
 	// askAround is how long a new member of a swarm looks for others before it
 	// takes a first copy: until the tracker has answered, the dials are through
@@ -44,10 +45,11 @@ func Lot(root [32]byte, index uint32, u float64) float64 {
 // buffer can wait a little, though, so a third of what is left until the
 // deadline counts in any case.
 //
+// Who has been a member of the swarm for less than askAround takes nothing yet.
 // n 0 is a swarm of unknown size: a peer waits to hear of others, and then acts
 // as if alone.
-func Copies(waited, slack, lead time.Duration, n int) float64 {
-	switch when, done := progress(waited, slack, lead, n); when {
+func Copies(waited, member, slack, lead time.Duration, n int) float64 {
+	switch when, done := progress(waited, member, slack, lead, n); when {
 	case everybody:
 		return math.Inf(1)
 	case nobody:
@@ -68,16 +70,17 @@ const (
 
 // progress returns who may take a first copy, and when that is some, which share
 // of the time there is has passed.
-func progress(waited, slack, lead time.Duration, n int) (takers, float64) {
+func progress(waited, member, slack, lead time.Duration, n int) (takers, float64) {
+	reserve := min(firstCopyReserve, (waited+slack)/2)
 	switch {
 	case n == 1:
 		return everybody, 1
-	case waited < askAround && slack > askAroundSlack:
+	case member < askAround && slack > askAroundSlack:
 		return nobody, 0
-	case n == 0 || slack <= firstCopyReserve:
+	case n == 0 || slack <= reserve:
 		return everybody, 1
 	}
-	left := max(slack-lead-firstCopyReserve, (slack-firstCopyReserve)/3)
+	left := max(slack-lead-reserve, (slack-reserve)/3)
 	return some, float64(waited) / float64(waited+left)
 }
 
@@ -91,6 +94,22 @@ func turn(lot float64, n int) float64 {
 	return math.Log(lot*float64(n)/firstCopies) / math.Log(float64(n)/firstCopies)
 }
 
+// comingPatience is how long somebody who fetches a piece from the CDN is waited
+// for: the time after which a fetch without progress counts as stalled. Who says
+// so and does not cannot do more harm: he is believed once for each piece, and
+// Rescue believes nobody.
+const comingPatience = time.Second
+
+// Coming records that a seed says that it is fetching a needed piece.
+func (s *Scheduler) Coming(now time.Time, id Seed, p Piece) {
+	t := s.task(p)
+	if t == nil || s.seed(id) == nil || t.fetched.Has(id) {
+		return
+	}
+	t.fetched.Add(id)
+	t.coming = max(t.coming, s.at(now)+comingPatience)
+}
+
 // FirstCopies appends pieces that nobody in reach has and that it is this peer's
 // turn to bring into the swarm, by deadline, at most limitBytes of them. A peer
 // takes a piece when lot < k/n.
@@ -101,10 +120,10 @@ func (s *Scheduler) FirstCopies(now time.Time, limitBytes int, out []Gap) []Gap 
 		if limitBytes <= 0 {
 			break
 		}
-		if !t.holders.Empty() {
+		if !t.holders.Empty() || t.coming > at {
 			continue
 		}
-		when, done := progress(at-t.since, t.deadline-at, t.lead, t.swarm)
+		when, done := progress(at-t.since, at-t.joined, t.deadline-at, t.lead, t.swarm)
 		if when == nobody || when == some && done <= t.turn {
 			continue
 		}

@@ -73,6 +73,8 @@ type Need struct {
 	// a swarm of Swarm peers (see FirstCopies).
 	Lot   float64
 	Swarm int
+	// Joined is when this peer came to the swarm.
+	Joined time.Time
 	// Lead is how long before the deadline the player will ask for the piece: its
 	// own buffer. First copies should be there by then, so that an answer is not
 	// slower than the player's estimate of its line expects.
@@ -122,8 +124,11 @@ type task struct {
 	lot     float64
 	turn    float64 // see FirstCopies
 	swarm   int
+	joined  time.Duration
 	lead    time.Duration
-	avoid   SeedSet // suspects, after a failed hash
+	coming  time.Duration // until when somebody who fetches it is waited for
+	fetched SeedSet       // those who said that they fetch it
+	avoid   SeedSet       // suspects, after a failed hash
 	asks    []ask
 	sources []Source
 

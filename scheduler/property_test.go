@@ -116,10 +116,10 @@ func TestTurnIsWhenTheLotIsBelowTheCopies(t *testing.T) {
 			return time.Duration(rapid.IntRange(0, most).Draw(t, name)) * time.Millisecond
 		}
 		waited, slack, lead := ms("waited", 60_000), ms("slack", 60_000), ms("lead", 30_000)
-		when, done := progress(waited, slack, lead, n)
+		when, done := progress(waited, time.Hour, slack, lead, n)
 		if when != some || math.Abs(done-turn(lot, n)) < 1e-9 {
 			return
 		}
-		require.Equal(t, lot*float64(n) < Copies(waited, slack, lead, n), done > turn(lot, n))
+		require.Equal(t, lot*float64(n) < Copies(waited, time.Hour, slack, lead, n), done > turn(lot, n))
 	})
 }

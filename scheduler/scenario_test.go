@@ -393,27 +393,83 @@ func TestDepartedSeedsAsksAreOpenAgain(t *testing.T) {
 
 func TestFirstCopiesFollowTheLot(t *testing.T) {
 	for _, tc := range []struct {
-		name                string
-		waited, slack, lead time.Duration
-		n                   int
-		low, high           float64
+		name                        string
+		waited, member, slack, lead time.Duration
+		n                           int
+		low, high                   float64
 	}{
-		{"alone, at once", 0, time.Minute, 0, 1, math.Inf(1), math.Inf(1)},
-		{"look around first", 500 * time.Millisecond, time.Minute, 0, 10, 0, 0},
-		{"swarm unknown: look around", 0, time.Minute, 0, 0, 0, 0},
-		{"swarm unknown: then alone", 3 * time.Second, time.Minute, 0, 0, math.Inf(1), math.Inf(1)},
-		{"near the start", 2 * time.Second, time.Minute, 0, 10, 0.25, 0.3},
-		{"half of the time", 27 * time.Second, 33 * time.Second, 0, 10, 1.4, 1.7},
-		{"the player will ask soon", 27 * time.Second, 33 * time.Second, 30 * time.Second, 10, 3, 5},
-		{"nobody came", 53 * time.Second, 7 * time.Second, 0, 10, 9, 10},
-		{"urgent", 55 * time.Second, 5 * time.Second, 0, 10, math.Inf(1), math.Inf(1)},
+		{"alone, at once", 0, 0, time.Minute, 0, 1, math.Inf(1), math.Inf(1)},
+		{"a new member looks around first", 500 * time.Millisecond, 500 * time.Millisecond, time.Minute, 0, 10, 0, 0},
+		{"swarm unknown: look around", 0, 0, time.Minute, 0, 0, 0, 0},
+		{"swarm unknown: then alone", 3 * time.Second, 3 * time.Second, time.Minute, 0, 0, math.Inf(1), math.Inf(1)},
+		{"near the start", 2 * time.Second, time.Hour, time.Minute, 0, 10, 0.25, 0.3},
+		{"half of the time", 27 * time.Second, time.Hour, 33 * time.Second, 0, 10, 1.4, 1.7},
+		{"the player will ask soon", 27 * time.Second, time.Hour, 33 * time.Second, 30 * time.Second, 10, 3, 5},
+		{"nobody came", 53 * time.Second, time.Hour, 7 * time.Second, 0, 10, 9, 10},
+		{"urgent", 55 * time.Second, time.Hour, 5 * time.Second, 0, 10, math.Inf(1), math.Inf(1)},
+		{"live: a new segment is nobody's at first", 0, time.Hour, 4 * time.Second, 0, 10, 0.25, 0.25},
+		{"live: and half of the time is left for its way through the swarm", time.Second, time.Hour, 3 * time.Second, 0, 10, 1.4, 1.7},
+		{"live: then anybody's", 2 * time.Second, time.Hour, 2 * time.Second, 0, 10, math.Inf(1), math.Inf(1)},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			k := Copies(tc.waited, tc.slack, tc.lead, tc.n)
+			k := Copies(tc.waited, tc.member, tc.slack, tc.lead, tc.n)
 			require.GreaterOrEqual(t, k, tc.low)
 			require.LessOrEqual(t, k, tc.high)
 		})
 	}
+}
+
+// A neighbor that says that it fetches a piece is waited for, once.
+func TestAPieceThatIsComingIsNotTakenAgain(t *testing.T) {
+	sc := newScenario(t)
+	sc.seedUp(1)
+	sc.s.Need(sc.now, Need{Piece: piece(1), Full: ^uint64(0), Deadline: sc.now.Add(4 * time.Second), Swarm: 2, Lot: 0.01, Joined: sc.now.Add(-time.Hour)})
+	require.Len(t, sc.s.FirstCopies(sc.now, 1<<20, nil), 1, "it would be ours to take")
+	sc.s.Coming(sc.now, 1, piece(1))
+	sc.s.Coming(sc.now, 7, piece(1)) // not connected
+	sc.s.Coming(sc.now, 1, piece(9)) // not needed
+	require.Empty(t, sc.s.FirstCopies(sc.now, 1<<20, nil))
+	sc.advance(comingPatience - time.Millisecond)
+	require.Empty(t, sc.s.FirstCopies(sc.now, 1<<20, nil))
+	sc.s.Coming(sc.now, 1, piece(1))
+	sc.advance(time.Millisecond)
+	require.Len(t, sc.s.FirstCopies(sc.now, 1<<20, nil), 1, "who says so again is not believed")
+}
+
+// Thirty seeds have room for four pieces each; a line of 2 Mbit/s carries four.
+func TestOutstandingIsBoundedByTheOwnLine(t *testing.T) {
+	sc := newScenario(t)
+	var all []Seed
+	for id := range Seed(30) {
+		all = append(all, id)
+	}
+	sc.seedUp(all...)
+	for i := range uint32(200) {
+		sc.need(i, time.Minute, all...)
+	}
+	asked := func() (bytes int) {
+		for _, asks := range sc.asks() {
+			for _, a := range asks {
+				bytes += chunkBytes(a.Mask)
+			}
+		}
+		return bytes
+	}
+	require.Equal(t, lineUnknown, asked(), "of a line that is not known")
+	for range 20 { // 250 kB/s, from the CDN
+		sc.advance(100 * time.Millisecond)
+		sc.s.FetchedCDN(sc.now, piece(999), ^uint64(0)>>(ChunksPerPiece-25))
+	}
+	for id := range Seed(30) {
+		sc.s.SeedDown(sc.now, id)
+	}
+	sc.seedUp(all...)
+	for i := range uint32(200) {
+		for _, id := range all {
+			sc.s.Holds(id, piece(i), true)
+		}
+	}
+	require.Equal(t, lineLeast, asked())
 }
 
 func TestLotsAreUniformAndDifferByPeer(t *testing.T) {

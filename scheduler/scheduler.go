@@ -29,6 +29,9 @@ type Scheduler struct {
 	thaws  SeedSet // seeds that were frozen and may be still
 	revoke []Revoke
 
+	line        line
+	outstanding int // bytes, at all seeds
+
 	// expiry is not after the time at which Expire has work.
 	expiry time.Duration
 
@@ -81,7 +84,7 @@ func (s *Scheduler) Need(now time.Time, n Need) {
 		}
 		return
 	}
-	t := &task{piece: n.Piece, deadline: deadline, since: s.at(now), lot: n.Lot, swarm: n.Swarm, lead: n.Lead, full: n.Full}
+	t := &task{piece: n.Piece, deadline: deadline, since: s.at(now), lot: n.Lot, swarm: n.Swarm, joined: s.at(n.Joined), lead: n.Lead, full: n.Full}
 	t.turn = turn(t.lot, t.swarm)
 	t.asks, t.sources = t.askRoom[:0], t.sourceRoom[:0]
 	for h := n.Holders.and(s.up); !h.Empty(); {
@@ -171,6 +174,7 @@ func (s *Scheduler) Sources(p Piece) []Source {
 func (s *Scheduler) Arrived(now time.Time, id Seed, p Piece, mask uint64) (fresh uint64, complete bool) {
 	at := s.at(now)
 	t := s.task(p)
+	s.line.add(at, chunkBytes(mask))
 	if t == nil {
 		return 0, false
 	}
@@ -186,6 +190,7 @@ func (s *Scheduler) Arrived(now time.Time, id Seed, p Piece, mask uint64) (fresh
 // FetchedCDN records chunks that came from the CDN, as Arrived does for seeds.
 func (s *Scheduler) FetchedCDN(now time.Time, p Piece, mask uint64) (fresh uint64, complete bool) {
 	t := s.task(p)
+	s.line.add(s.at(now), chunkBytes(mask))
 	if t == nil {
 		return 0, false
 	}
@@ -285,6 +290,7 @@ func (s *Scheduler) withdraw(at time.Duration, t *task, mask uint64) {
 func (s *Scheduler) settleAsk(at time.Duration, id Seed, bytes int) {
 	d := &s.seeds[id]
 	d.outstanding -= bytes
+	s.outstanding -= bytes
 	if d.outstanding < 0 {
 		panic("BUG: negative outstanding bytes")
 	}

@@ -194,7 +194,8 @@ func (b *shoal) want(seg int) {
 	b.tellWant(v.first)
 }
 
-// patience is how long the player is content to wait (engine/proxy/deadline.go).
+// patience is how long the player is content to wait (engine/proxy/deadline.go):
+// a viewer that stays on its rendition has nothing to go up to.
 func (b *shoal) patience() time.Duration {
 	v := &b.p.viewer
 	starved := v.starved
@@ -202,7 +203,7 @@ func (b *shoal) patience() time.Duration {
 	if v.state != statePlaying || starved {
 		return patienceMin
 	}
-	return max(patienceMin, min(v.buffer()-underrunMargin, b.p.w.media.segment/2, patienceMax))
+	return max(patienceMin, min(v.buffer()-underrunMargin, b.p.w.media.segment*3/4, patienceMax))
 }
 
 func (b *shoal) tellWant(from uint32) {

@@ -30,10 +30,14 @@ const (
 //
 //	patience = max(patienceMin, min(dl − margin, max(d/2, bytes/rtp), patienceMax))
 //
+// Who plays the top rendition, or the only one, has nothing to go up to: it only
+// has to be kept there, and three quarters of the duration do that. hls.js stays
+// at 0.95 and dash.js at 0.9 of an estimate that is then 1.33 times the bitrate.
+//
 // A starting player has no buffer and gets patienceMin. Zero means that no
 // deadline can be given: a progressive read is open as long as the film, and
 // only the playhead bounds each of its pieces.
-func patience(c cmcd, bufferLength, duration time.Duration, bytes int64, progressive bool) time.Duration {
+func patience(c cmcd, bufferLength, duration time.Duration, bytes int64, progressive, top bool) time.Duration {
 	if progressive {
 		return 0
 	}
@@ -43,6 +47,9 @@ func patience(c cmcd, bufferLength, duration time.Duration, bytes int64, progres
 	estimate := patienceMax
 	if duration > 0 {
 		estimate = duration / 2
+		if top {
+			estimate = duration * 3 / 4
+		}
 		if c.sufficientKbps > 0 {
 			sufficient := float64(bytes) * 8 / (c.sufficientKbps * 1000) // seconds
 			estimate = max(estimate, time.Duration(min(sufficient, patienceMax.Seconds())*float64(time.Second)))

@@ -259,7 +259,8 @@ func (x *exchange) plan(now time.Time, br byteRange) (*reading, engine.OpenOptio
 		duration = x.c.duration
 	}
 	rd, play := x.session.begin(now, span{kind: x.t.kind(x.f.record().Track), start: from, end: to}, progressive, x.c)
-	wait := patience(x.c, play.Buffer, duration, br.length, progressive)
+	l, choice := ladderOf(x.t.tracks(), x.f.record(), br, duration)
+	wait := patience(x.c, play.Buffer, duration, br.length, progressive, !choice || l.this >= l.top)
 	if wait > 0 {
 		options.Deadline = now.Add(wait)
 	}

@@ -164,7 +164,7 @@ func (c *Core) sendDeltas() {
 			}
 		}
 	}
-	c.fresh, c.gone = c.fresh[:0], c.gone[:0]
+	c.fresh, c.gone, c.coming = c.fresh[:0], c.gone[:0], c.coming[:0]
 }
 
 func (c *Core) sendDelta(p *peer) {
@@ -174,26 +174,32 @@ func (c *Core) sendDelta(p *peer) {
 	var latest File // pieces of one file come together
 	var h uint16
 	ok := false
-	add := func(pc Piece, remove bool) {
+	add := func(pc Piece, change wire.HaveChange) {
 		if !ok || pc.File != latest {
 			latest = pc.File
 			h, ok = p.ourHandle[pc.File]
 		}
-		switch {
-		case ok && int(h) < known:
-			runs = appendRun(runs, h, pc.Index, remove)
-		case !ok && !remove && p.covers(c.files[pc.File]):
+		if !ok && change != wire.Evicted && p.covers(c.files[pc.File]) {
 			c.announce(p, pc.File)
+			h, ok = p.ourHandle[pc.File]
+		}
+		if ok && (int(h) < known || change == wire.Coming) {
+			runs = appendRun(runs, h, pc.Index, change)
+		}
+	}
+	for _, pc := range c.coming {
+		if !c.files[pc.File].stored.Has(pc.Index) {
+			add(pc, wire.Coming)
 		}
 	}
 	for _, pc := range c.fresh {
 		if c.files[pc.File].stored.Has(pc.Index) {
-			add(pc, false)
+			add(pc, wire.Stored)
 		}
 	}
 	for _, pc := range c.gone {
 		if !c.files[pc.File].stored.Has(pc.Index) {
-			add(pc, true)
+			add(pc, wire.Evicted)
 		}
 	}
 	for part := range slices.Chunk(runs, wire.MaxHaveRuns) {
@@ -202,15 +208,15 @@ func (c *Core) sendDelta(p *peer) {
 }
 
 // appendRun grows the last run if the piece follows it.
-func appendRun(runs []wire.HaveRun, h uint16, index uint32, remove bool) []wire.HaveRun {
+func appendRun(runs []wire.HaveRun, h uint16, index uint32, change wire.HaveChange) []wire.HaveRun {
 	if n := len(runs); n > 0 {
 		last := &runs[n-1]
-		if last.Handle == h && last.Remove == remove && last.First+last.Count == index {
+		if last.Handle == h && last.Change == change && last.First+last.Count == index {
 			last.Count++
 			return runs
 		}
 	}
-	return append(runs, wire.HaveRun{Handle: h, Remove: remove, First: index, Count: 1})
+	return append(runs, wire.HaveRun{Handle: h, Change: change, First: index, Count: 1})
 }
 
 // has takes a seed's announcement of a file.
@@ -285,7 +291,7 @@ func (c *Core) retryUnknown(p *peer) {
 }
 
 // hasChanged takes a seed's batch of gained and lost pieces.
-func (c *Core) hasChanged(p *peer, m wire.HaveDelta) {
+func (c *Core) hasChanged(now time.Time, p *peer, m wire.HaveDelta) {
 	for _, r := range m.Runs {
 		t := p.latest
 		if t == nil || t.handle != r.Handle {
@@ -303,13 +309,20 @@ func (c *Core) hasChanged(p *peer, m wire.HaveDelta) {
 			c.garbage(p, dropPiece)
 			continue
 		}
-		if r.Remove {
-			t.set.RemoveRange(r.First, r.First+r.Count)
-		} else {
+		switch r.Change {
+		case wire.Stored:
 			t.set.AddRange(r.First, r.First+r.Count, f.pieces)
+		case wire.Evicted:
+			t.set.RemoveRange(r.First, r.First+r.Count)
+		case wire.Coming:
+			// It may not be asked for yet.
 		}
 		for i := r.First; i < r.First+r.Count; i++ {
-			c.sched.Holds(scheduler.Seed(p.slot), key(Piece{t.file, i}), !r.Remove)
+			if r.Change == wire.Coming {
+				c.sched.Coming(now, scheduler.Seed(p.slot), key(Piece{t.file, i}))
+			} else {
+				c.sched.Holds(scheduler.Seed(p.slot), key(Piece{t.file, i}), r.Change == wire.Stored)
+			}
 		}
 	}
 	c.moved = true
@@ -322,11 +335,14 @@ func (c *Core) changeUnknown(p *peer, r wire.HaveRun) bool {
 		return false
 	}
 	h := &p.unknown[i]
+	if r.Change == wire.Coming {
+		return true // too early to be of interest
+	}
 	bm := parseBitmap(h.Bitmap, wire.PieceCount(int64(min(h.Length, math.MaxInt64))))
 	if bm == nil || uint64(r.First)+uint64(r.Count) > wire.MaxPiece+1 {
 		return false
 	}
-	if r.Remove {
+	if r.Change == wire.Evicted {
 		bm.RemoveRange(uint64(r.First), uint64(r.First)+uint64(r.Count))
 	} else {
 		bm.AddRange(uint64(r.First), uint64(r.First)+uint64(r.Count))

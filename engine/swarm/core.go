@@ -54,7 +54,8 @@ type Core struct {
 	cdnDown   outage
 	suspects  []suspicion
 
-	fresh, gone []Piece // stored and evicted since the last batch of deltas
+	// Since the last batch of deltas: stored, evicted, asked of the CDN.
+	fresh, gone, coming []Piece
 
 	out     Output
 	dirty   bool // the needs must be worked out anew
@@ -117,9 +118,12 @@ func (c *Core) Advance(now time.Time) {
 		c.assign(now)
 		c.moved = false
 	}
-	if (len(c.fresh) > 0 || len(c.gone) > 0) && !now.Before(c.delta) {
-		c.sendDeltas()
+	batch := (len(c.fresh) > 0 || len(c.gone) > 0) && !now.Before(c.delta)
+	if batch {
 		c.delta = now.Add(deltaEvery)
+	}
+	if batch || len(c.coming) > 0 { // what is coming cannot wait: the others would fetch it, too
+		c.sendDeltas()
 	}
 	if !now.Before(c.dial) {
 		c.connect(now)

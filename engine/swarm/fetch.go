@@ -162,6 +162,9 @@ func (c *Core) startFetch(now time.Time, f Fetch) {
 		if n := c.needOf(pc); n != nil {
 			n.reason = f.Reason
 		}
+		if !c.cfg.NoUpload {
+			c.coming = append(c.coming, pc)
+		}
 	})
 	c.cdn.Started(now)
 	c.out.Fetches = append(c.out.Fetches, f)

@@ -242,7 +242,7 @@ func TestNoInputPanics(t *testing.T) {
 				}
 				s.Control(s.now, p, wire.Have{Handle: u16.Draw(rt, "handle"), Root: root(), Length: rapid.SampledFrom([]uint64{0, 100_000, 200_000, 1 << 63}).Draw(rt, "length"), Bitmap: b})
 			case 2:
-				s.Control(s.now, p, wire.HaveDelta{Runs: []wire.HaveRun{{Handle: u16.Draw(rt, "handle"), Remove: rapid.Bool().Draw(rt, "remove"), First: small.Draw(rt, "first"), Count: u32.Draw(rt, "count")}}})
+				s.Control(s.now, p, wire.HaveDelta{Runs: []wire.HaveRun{{Handle: u16.Draw(rt, "handle"), Change: wire.HaveChange(rapid.IntRange(0, 2).Draw(rt, "change")), First: small.Draw(rt, "first"), Count: u32.Draw(rt, "count")}}})
 			case 3:
 				s.Requested(s.now, p, wire.Request{Handle: u16.Draw(rt, "handle"), Piece: small.Draw(rt, "piece"), Mask: u64.Draw(rt, "mask"), Tier: uint8(u16.Draw(rt, "tier")), DeadlineMillis: u32.Draw(rt, "deadline")})
 			case 4:

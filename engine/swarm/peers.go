@@ -250,7 +250,7 @@ func (c *Core) peer(slot Peer) *peer {
 }
 
 // Control takes a decoded control message of a peer.
-func (c *Core) Control(_ time.Time, slot Peer, m wire.Control) {
+func (c *Core) Control(now time.Time, slot Peer, m wire.Control) {
 	p := c.peer(slot)
 	if p == nil {
 		return
@@ -261,7 +261,7 @@ func (c *Core) Control(_ time.Time, slot Peer, m wire.Control) {
 	case wire.Have:
 		c.has(p, m)
 	case wire.HaveDelta:
-		c.hasChanged(p, m)
+		c.hasChanged(now, p, m)
 	case wire.Ready:
 		c.sched.Thaw(scheduler.Seed(slot))
 		c.moved = true

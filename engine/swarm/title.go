@@ -13,6 +13,7 @@ import (
 // title is one swarm: its tracks with their segments in the order of time.
 type title struct {
 	id     [32]byte
+	joined time.Time
 	n      int     // peers in the swarm, by the tracker's count; 0: not heard yet
 	u      float64 // this peer's stable random position, in [0, 1)
 	size   int     // swarmSize in this round of refresh
@@ -72,13 +73,13 @@ type place struct {
 }
 
 // AddTitle opens a title. The same ID gives the same Title.
-func (c *Core) AddTitle(_ time.Time, id [32]byte) Title {
+func (c *Core) AddTitle(now time.Time, id [32]byte) Title {
 	for i, t := range c.titles {
 		if t.id == id {
 			return Title(i)
 		}
 	}
-	c.titles = append(c.titles, &title{id: id})
+	c.titles = append(c.titles, &title{id: id, joined: now})
 	return Title(len(c.titles) - 1)
 }
 

@@ -320,10 +320,13 @@ func (c *Core) tell(now time.Time, n *need) {
 	f := c.files[n.piece.File]
 	place := f.places[0]
 	t := c.titles[place.title]
-	sn := scheduler.Need{Piece: k, Deadline: n.deadline, Swarm: t.size, Lead: n.lead}
+	sn := scheduler.Need{Piece: k, Deadline: n.deadline, Swarm: t.size, Joined: t.joined, Lead: n.lead}
 	if !c.sched.Known(k) {
 		sn.Full = wire.FullMask(f.length, n.piece.Index)
-		sn.Lot = scheduler.Lot(f.root, n.piece.Index, t.u)
+		sn.Lot = 1
+		if !c.cfg.NoUpload {
+			sn.Lot = scheduler.Lot(f.root, n.piece.Index, t.u)
+		}
 		sn.Holders = c.holders(n.piece.File, n.piece.Index)
 	}
 	c.sched.Need(now, sn)

@@ -83,17 +83,31 @@ type Have struct {
 	Bitmap []byte
 }
 
-// HaveDelta changes what was said by Have: runs, each handle u16, remove u8
-// (0 or 1), first u24, count u32.
+// HaveDelta changes what was said by Have: runs, each handle u16, change u8,
+// first u24, count u32.
 type HaveDelta struct{ Runs []HaveRun } // 1..MaxHaveRuns
 
-// HaveRun is one run of pieces gained or lost. First+Count never exceeds
-// MaxPiece+1.
+// HaveRun is one run of pieces to which the same happened. First+Count never
+// exceeds MaxPiece+1.
 type HaveRun struct {
 	Handle       uint16
-	Remove       bool
+	Change       HaveChange
 	First, Count uint32
 }
+
+// HaveChange says what happened to the pieces of a run.
+type HaveChange uint8
+
+const (
+	// Stored pieces may be asked for.
+	Stored HaveChange = iota
+	// Evicted pieces may not be asked for any more.
+	Evicted
+	// Coming pieces are being fetched from the CDN: who would do so, too, can
+	// wait for them.
+	Coming
+	haveChanges
+)
 
 // HashRequest asks for piece hashes: root, group u32 (of 1,024 pieces).
 type HashRequest struct {
@@ -221,7 +235,8 @@ func appendHaveRuns(b []byte, runs []HaveRun) []byte {
 	for _, r := range runs {
 		must(r.Count > 0 && uint64(r.First)+uint64(r.Count) <= MaxPiece+1, "run outside of any file")
 		b = binary.BigEndian.AppendUint16(b, r.Handle)
-		b = appendBool(b, r.Remove)
+		must(r.Change < haveChanges, "no such change")
+		b = append(b, byte(r.Change))
 		b = appendUint24(b, r.First)
 		b = binary.BigEndian.AppendUint32(b, r.Count)
 	}

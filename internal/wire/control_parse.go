@@ -129,12 +129,12 @@ func parseHaveDelta(body []byte) (Control, error) {
 	}
 	runs := make([]HaveRun, 0, len(body)/haveRunBytes)
 	for ; len(body) > 0; body = body[haveRunBytes:] {
-		if body[2] > 1 {
+		if body[2] >= byte(haveChanges) {
 			return nil, errHaveDelta
 		}
 		r := HaveRun{
 			Handle: binary.BigEndian.Uint16(body),
-			Remove: body[2] == 1,
+			Change: HaveChange(body[2]),
 			First:  uint24(body[3:]),
 			Count:  binary.BigEndian.Uint32(body[6:]),
 		}

@@ -19,7 +19,7 @@ func controls() []Control {
 		Leave{Title: title},
 		Interest{Title: title, FromMillis: 4, ToMillis: 1<<32 - 1, Active: true},
 		Have{Handle: 5, Root: title, Length: 1 << 40, Bitmap: []byte{1, 2}},
-		HaveDelta{Runs: []HaveRun{{Handle: 5, First: 0, Count: MaxPiece + 1}, {Handle: 6, Remove: true, First: MaxPiece, Count: 1}}},
+		HaveDelta{Runs: []HaveRun{{Handle: 5, First: 0, Count: MaxPiece + 1}, {Handle: 6, Change: Evicted, First: MaxPiece, Count: 1}, {Handle: 6, Change: Coming, First: 3, Count: 2}}},
 		HashRequest{Root: title, Group: 7},
 		Hashes{Root: title, Group: 7, Data: bytes.Repeat([]byte{9}, MaxHashesBytes)},
 		Ready{},

@@ -1,0 +1,52 @@
+package scheduler
+
+import "time"
+
+const (
+	// lineWindow is the time over which the line's rate is sampled: long enough
+	// that a burst out of a queue on the way does not count as a rate.
+	lineWindow = 200 * time.Millisecond
+	// lineMemory is how long the highest sample counts, at least: lines change,
+	// and most of the time a node does not fill its own.
+	lineMemory = 15 * time.Second
+	// lineAhead bounds what is outstanding at all seeds together: what the line
+	// carries in that time. More of it could only arrive after the patience with
+	// it, and be fetched twice: a leech on a thin line that asks thirty seeds for
+	// as much as each has room for drowns in its own answers.
+	lineAhead = 500 * time.Millisecond
+	// lineUnknown is the bound before the first sample, and lineLeast afterwards.
+	lineUnknown = 16 * ChunksPerPiece * ChunkBytes
+	lineLeast   = budgetFloor
+)
+
+// line estimates what this node's own downlink carries, as the most that has
+// arrived in a window, from whomever.
+type line struct {
+	start        time.Duration
+	bytes        int
+	best, before float64 // bytes per second: of this period, of the one before
+	turned       time.Duration
+}
+
+// add records payload that has arrived.
+func (l *line) add(at time.Duration, bytes int) {
+	if since := at - l.start; since >= lineWindow {
+		if since < 2*lineWindow { // else the line was idle, and says nothing
+			l.best = max(l.best, float64(l.bytes)/since.Seconds())
+		}
+		l.start, l.bytes = at, 0
+	}
+	l.bytes += bytes
+	if at-l.turned >= lineMemory && l.best > 0 {
+		l.before, l.best, l.turned = l.best, 0, at
+	}
+}
+
+// most is how many bytes may be outstanding at all seeds together.
+func (l *line) most() int {
+	rate := max(l.best, l.before)
+	if rate == 0 {
+		return lineUnknown
+	}
+	return int(max(rate*lineAhead.Seconds(), lineLeast))
+}
