@@ -28,6 +28,9 @@ type Scheduler struct {
 	owing  SeedSet // seeds that have something outstanding
 	thaws  SeedSet // seeds that were frozen and may be still
 	revoke []Revoke
+	// wanted are the seeds that hold a piece of which nobody has been asked for
+	// some chunks, and perhaps others: only they make a round of Assign worth it.
+	wanted SeedSet
 
 	// expiry is not after the time at which Expire has work.
 	expiry time.Duration
@@ -91,6 +94,7 @@ func (s *Scheduler) Need(now time.Time, n Need) {
 	}
 	s.tasks.Put(n.Piece.File, n.Piece.Index, t)
 	s.ready.add(t)
+	s.reopened(t)
 }
 
 // Known reports whether the piece is needed and not yet verified.
@@ -226,6 +230,7 @@ func (s *Scheduler) Failed(now time.Time, p Piece) {
 	t.deadline = min(t.deadline, s.at(now))
 	s.ready.settle(stateReady) // drop its old place, if it is still there
 	s.setState(t, stateReady)
+	s.reopened(t)
 }
 
 // TakenByCDN records that chunks are being fetched from the CDN, and withdraws
@@ -242,8 +247,12 @@ func (s *Scheduler) TakenByCDN(now time.Time, p Piece, mask uint64) {
 func (s *Scheduler) ReleasedByCDN(p Piece, mask uint64) {
 	if t := s.task(p); t != nil {
 		t.cdn &^= mask
+		s.reopened(t)
 	}
 }
+
+// reopened notes that chunks of a piece wait for somebody to be asked.
+func (s *Scheduler) reopened(t *task) { s.wanted = s.wanted.or(t.holders) }
 
 // HeldElsewhere reports whether some usable seed has p.
 func (s *Scheduler) HeldElsewhere(now time.Time, p Piece) bool {

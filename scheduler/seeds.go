@@ -52,6 +52,7 @@ func (s *Scheduler) Holds(id Seed, p Piece, has bool) {
 	}
 	if has {
 		t.holders.Add(id)
+		s.wanted.Add(id)
 		s.seeds[id].holds++
 	} else {
 		t.holders.Remove(id)
@@ -119,10 +120,9 @@ func (s *Scheduler) usable(at time.Duration) SeedSet {
 	return set
 }
 
-// withRoom returns the usable seeds that may be asked for more. Every budget
-// has room when nothing is outstanding.
-func (s *Scheduler) withRoom(at time.Duration) SeedSet {
-	set := s.usable(at)
+// withRoom returns those of a set that may be asked for more. Every budget has
+// room when nothing is outstanding.
+func (s *Scheduler) withRoom(set SeedSet) SeedSet {
 	for b := set.and(s.owing); !b.Empty(); {
 		id := b.pop()
 		if s.seeds[id].room() < minRoom {
@@ -157,6 +157,7 @@ func (s *Scheduler) delivered(at time.Duration, d *seed, id Seed, t *task, mask 
 		if lost != 0 {
 			a.mask &^= lost
 			s.outstandingDone(at, id, lost)
+			s.reopened(t)
 			d.success -= 0.02 * d.success
 		}
 	}
@@ -248,6 +249,7 @@ func (s *Scheduler) dropAsks(at time.Duration, id Seed, tell bool) {
 			}
 			s.settleAsk(at, id, chunkBytes(a.mask))
 			a.mask = 0
+			s.reopened(t)
 		}
 		t.dropEmptyAsks()
 	}
@@ -282,6 +284,7 @@ func (s *Scheduler) Expire(now time.Time) (stalled SeedSet) {
 			s.revoke = append(s.revoke, Revoke{Seed: a.seed, Piece: t.piece, Mask: a.mask})
 			s.settleAsk(at, a.seed, chunkBytes(a.mask))
 			a.mask = 0
+			s.reopened(t)
 		}
 		t.dropEmptyAsks()
 	}
