@@ -11,7 +11,7 @@
 //
 // # What is modelled
 //
-//   - Time is a heap of events per swarm, keyed by time and sequence. Swarms are
+//   - Time is a queue of events per swarm, keyed by time and sequence. Swarms are
 //     titles; they share nothing, so they run in parallel.
 //   - An access line is an uplink and a downlink, each a server that carries
 //     bursts of at most 16 KiB at the line's present rate (a recorded network

@@ -81,7 +81,7 @@ func (w *world) clock() time.Time { return epoch.Add(w.now) }
 
 // run plays until everybody has left, or ctx ends.
 func (w *world) run(ctx context.Context, sw *swarmSessions) outcome {
-	for n := 0; len(w.events.heap) > 0; n++ {
+	for n := 0; !w.events.empty(); n++ {
 		if n%checkEvery == 0 && ctx.Err() != nil {
 			w.done.partial = true
 			break
