@@ -127,7 +127,7 @@ func (s *Scheduler) best(candidates SeedSet, bytes int) Seed {
 	var best Seed
 	bestETA := time.Duration(-1)
 	for candidates != (SeedSet{}) {
-		id := candidates.pop()
+		id := candidates.Pop()
 		if eta := s.seeds[id].eta(bytes); bestETA < 0 || eta < bestETA {
 			best, bestETA = id, eta
 		}

@@ -51,8 +51,8 @@ func (b SeedSet) and(o SeedSet) SeedSet    { return SeedSet{b[0] & o[0], b[1] & 
 func (b SeedSet) or(o SeedSet) SeedSet     { return SeedSet{b[0] | o[0], b[1] | o[1]} }
 func (b SeedSet) andNot(o SeedSet) SeedSet { return SeedSet{b[0] &^ o[0], b[1] &^ o[1]} }
 
-// pop removes and returns the lowest seed of a set that is not empty.
-func (b *SeedSet) pop() Seed {
+// Pop removes and returns the lowest seed of a set that is not empty.
+func (b *SeedSet) Pop() Seed {
 	for w := range b {
 		if b[w] != 0 {
 			i := bits.TrailingZeros64(b[w])
@@ -60,7 +60,7 @@ func (b *SeedSet) pop() Seed {
 			return Seed(w*64 + i)
 		}
 	}
-	panic("BUG: pop from an empty SeedSet")
+	panic("BUG: Pop from an empty SeedSet")
 }
 
 // Need describes a piece that some viewer will need.

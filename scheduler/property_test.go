@@ -92,7 +92,7 @@ func checkBooks(rt *rapid.T, s *Scheduler) {
 			require.Equal(rt, task.holders, task.holders.and(s.wanted), "a holder would not be asked")
 		}
 		for h := task.holders; !h.Empty(); {
-			holds[h.pop()]++
+			holds[h.Pop()]++
 		}
 	})
 	for id := range s.seeds {

@@ -88,7 +88,7 @@ func (s *Scheduler) Need(now time.Time, n Need) {
 	t.turn = turn(t.lot, t.swarm)
 	t.asks, t.sources = t.askRoom[:0], t.sourceRoom[:0]
 	for h := n.Holders.and(s.up); !h.Empty(); {
-		id := h.pop()
+		id := h.Pop()
 		t.holders.Add(id)
 		s.seeds[id].holds++
 	}
@@ -124,7 +124,7 @@ func (s *Scheduler) Forget(now time.Time, p Piece) {
 	}
 	s.withdraw(s.at(now), t, ^uint64(0))
 	for h := t.holders; !h.Empty(); {
-		s.seeds[h.pop()].holds--
+		s.seeds[h.Pop()].holds--
 	}
 	s.tasks.Delete(p.File, p.Index)
 	s.setState(t, stateGone)

@@ -110,7 +110,7 @@ func (s *Scheduler) Info(now time.Time, id Seed) SeedInfo {
 func (s *Scheduler) usable(at time.Duration) SeedSet {
 	set := s.up
 	for b := s.thaws; !b.Empty(); {
-		id := b.pop()
+		id := b.Pop()
 		if s.seeds[id].frozen(at) {
 			set.Remove(id)
 		} else {
@@ -124,7 +124,7 @@ func (s *Scheduler) usable(at time.Duration) SeedSet {
 // room when nothing is outstanding.
 func (s *Scheduler) withRoom(set SeedSet) SeedSet {
 	for b := set.and(s.owing); !b.Empty(); {
-		id := b.pop()
+		id := b.Pop()
 		if s.seeds[id].room() < minRoom {
 			set.Remove(id)
 		}
@@ -260,7 +260,7 @@ func (s *Scheduler) dropAsks(at time.Duration, id Seed, tell bool) {
 func (s *Scheduler) Expire(now time.Time) (stalled SeedSet) {
 	at := s.at(now)
 	for b := s.owing; !b.Empty(); {
-		id := b.pop()
+		id := b.Pop()
 		d := &s.seeds[id]
 		if d.outstanding > 0 && at-d.lastHeard >= d.stallAfter() {
 			s.dropAsks(at, id, true)
@@ -321,7 +321,7 @@ const never = time.Duration(1<<63 - 1)
 func (s *Scheduler) exactExpiry() time.Duration {
 	next := never
 	for b := s.owing; !b.Empty(); {
-		d := &s.seeds[b.pop()]
+		d := &s.seeds[b.Pop()]
 		next = min(next, d.lastHeard+d.stallAfter())
 	}
 	for _, t := range s.active.items {
