@@ -29,6 +29,7 @@ type conn struct {
 	ends [2]end
 	rtt  time.Duration
 	over bool
+	near nearness
 }
 
 // end is one peer's side of a conn.
@@ -100,7 +101,7 @@ func (p *peer) dial(other *peer) {
 		w.events.push(w.now+dialTimeout, evDialed, p).c = c
 		return
 	}
-	c.rtt = w.roundTrip(p, other)
+	c.rtt, c.near = w.roundTrip(p, other), nearnessOf(p.s, other.s)
 	other.conns = append(other.conns, c)
 	// One round trip of QUIC's handshake, then the tickets: the dialed side has
 	// the other's after 1.5 round trips, the dialing side after 2.
@@ -237,7 +238,7 @@ func (p *peer) readMail() {
 // upload sends what the policy has, as far as the uplink takes it.
 func (p *peer) upload() {
 	w := p.w
-	if p.s.UpKbps <= 0 {
+	if !p.uploads {
 		return
 	}
 	p.blocked = math.MaxInt64
@@ -299,12 +300,11 @@ func (w *world) lose(mask uint64) uint64 {
 
 // received is a burst at the door of p's line, or behind it.
 func (w *world) received(p *peer, ev event) {
-	mine, theirs := ev.c.of(p)
-	if !mine.up {
+	if mine, _ := ev.c.of(p); !mine.up {
 		return
 	}
 	n := chunkBytes(ev.mask)
-	p.acct.arrived(p.s, theirs.p.s, int64(n))
+	p.acct.arrived(ev.c.near, int64(n))
 	add(&w.total.p2p, w.now, int64(n))
 	p.policy.burst(ev.c, ev.piece, ev.mask)
 	p.soon()

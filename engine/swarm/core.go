@@ -30,6 +30,13 @@ const (
 
 // Core is the deciding part of a peer. See the package comment for its cycle.
 type Core struct {
+	dirty   bool // the needs must be worked out anew
+	moved   bool // something arrived or freed up: assign again
+	refresh time.Time
+	plan    time.Time
+	delta   time.Time
+	dial    time.Time
+
 	cfg   Config
 	rng   *rand.Rand
 	sched *scheduler.Scheduler
@@ -58,13 +65,7 @@ type Core struct {
 	fresh, gone []Piece // stored and evicted since the last batch of deltas
 	runs        []wire.HaveRun
 
-	out     Output
-	dirty   bool // the needs must be worked out anew
-	moved   bool // something arrived or freed up: assign again
-	refresh time.Time
-	plan    time.Time
-	delta   time.Time
-	dial    time.Time
+	out Output
 
 	bytes     Bytes
 	firstPeer bool // EventFirstPeerBytes has been sent
