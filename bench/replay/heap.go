@@ -24,7 +24,6 @@ const (
 	evDialed               // p's dial of c ends
 	evSession              // the other side of c learns of p
 	evClosed               // p learns that c is over
-	evMessage              // msg comes to p on c
 	evBurst                // a burst comes to p's downlink on c
 	evAnnounce             // p tells the tracker
 	evAnswer               // the tracker's answer comes to p
@@ -35,7 +34,7 @@ const (
 type event struct {
 	p     *peer
 	c     *conn
-	msg   any // of a message or an answer; the *fetch of a burst of the CDN
+	msg   any // an answer; the *fetch of a burst of the CDN
 	kind  kind
 	piece uint32 // of a burst: as its sender numbers it; else of the rendition
 	mask  uint64

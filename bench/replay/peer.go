@@ -234,7 +234,7 @@ func (w *world) gone(p *peer) {
 	w.finish(p)
 }
 
-// cycle is the node's loop: it reads what can wait, decides, and sends.
+// cycle is the node's loop: it reads its mail, decides, and sends.
 func (p *peer) cycle() {
 	if p.inside {
 		p.again = true
@@ -247,7 +247,7 @@ func (p *peer) cycle() {
 		p.upkeep = w.now + upkeepEvery
 		p.everySecond()
 	}
-	p.readMail()
+	due := p.readMail()
 	next := p.policy.advance()
 	for p.again {
 		p.again = false
@@ -255,7 +255,7 @@ func (p *peer) cycle() {
 	}
 	p.upload()
 	p.inside = false
-	p.wake(max(min(next, p.upkeep), w.now+loopGrain))
+	p.wake(max(min(next, p.upkeep, due), w.now+loopGrain))
 }
 
 // soon runs the loop now, or when it has rested: an input has come.

@@ -153,11 +153,6 @@ func (w *world) do(ev *event, sw *swarmSessions) {
 	case evSession:
 		w.sessionUp(p, ev.c)
 		p.cycle()
-	case evMessage:
-		if mine, _ := ev.c.of(p); mine.up {
-			p.policy.message(ev.c, ev.msg)
-			p.soon()
-		}
 	case evBurst:
 		w.burstAtLine(p, ev)
 	case evAnnounce:
