@@ -144,6 +144,7 @@ func (s *Scheduler) ask(at time.Duration, t *task, id Seed, mask uint64, tier Ti
 	d.outstanding += chunkBytes(mask)
 	s.owing.Add(id)
 	due := at + d.patience()
+	s.furnish(t)
 	t.asks = append(t.asks, ask{seed: id, mask: mask, all: mask, at: at, told: t.deadline, due: due})
 	t.pending |= mask
 	s.expiry = min(s.expiry, due, d.lastHeard+d.stallAfter())

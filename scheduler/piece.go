@@ -128,11 +128,43 @@ type task struct {
 	asks    []ask
 	sources []Source
 
-	// Room for the usual number of asks and sources, so that they cost no
-	// allocation of their own.
-	askRoom    [4]ask
-	sourceRoom [4]Source
+	room *room // of asks and sources; nil before the first
 }
+
+// room holds the usual number of a task's asks and sources. Most tasks only wait
+// and have none, so tasks borrow it from the scheduler.
+type room struct {
+	asks    [4]ask
+	sources [4]Source
+}
+
+// furnish lends a task room for asks and sources.
+func (s *Scheduler) furnish(t *task) {
+	if t.room != nil {
+		return
+	}
+	if n := len(s.rooms); n > 0 {
+		t.room, s.rooms = s.rooms[n-1], s.rooms[:n-1]
+	} else {
+		t.room = new(room)
+	}
+	t.asks, t.sources = t.room.asks[:0], t.room.sources[:0]
+}
+
+// vacate takes the room of a task that has ended.
+func (s *Scheduler) vacate(t *task) {
+	if t.room == nil {
+		return
+	}
+	if len(s.rooms) < roomsMax {
+		s.rooms = append(s.rooms, t.room)
+	}
+	t.room, t.asks, t.sources = nil, nil, nil
+}
+
+// roomsMax bounds the rooms that are kept for later: a quarter of the most pieces
+// that are in progress by default.
+const roomsMax = 64
 
 // asked returns the chunks outstanding at some seed.
 func (t *task) asked() uint64 { return t.pending }

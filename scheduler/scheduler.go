@@ -28,6 +28,7 @@ type Scheduler struct {
 	owing  SeedSet // seeds that have something outstanding
 	thaws  SeedSet // seeds that were frozen and may be still
 	revoke []Revoke
+	rooms  []*room
 	// wanted are the seeds that hold a piece of which nobody has been asked for
 	// some chunks, and perhaps others: only they make a round of Assign worth it.
 	wanted SeedSet
@@ -86,7 +87,6 @@ func (s *Scheduler) Need(now time.Time, n Need) {
 	}
 	t := &task{piece: n.Piece, deadline: deadline, since: s.at(now), lot: n.Lot, swarm: n.Swarm, lead: n.Lead, full: n.Full}
 	t.turn = turn(t.lot, t.swarm)
-	t.asks, t.sources = t.askRoom[:0], t.sourceRoom[:0]
 	for h := n.Holders.and(s.up); !h.Empty(); {
 		id := h.Pop()
 		t.holders.Add(id)
@@ -128,6 +128,7 @@ func (s *Scheduler) Forget(now time.Time, p Piece) {
 	}
 	s.tasks.Delete(p.File, p.Index)
 	s.setState(t, stateGone)
+	s.vacate(t)
 }
 
 // setState moves a task between the queues.
@@ -205,6 +206,7 @@ func (s *Scheduler) take(at time.Duration, t *task, from Seed, fresh uint64) (co
 		return false
 	}
 	t.have |= fresh
+	s.furnish(t)
 	t.credit(from, fresh)
 	s.withdraw(at, t, fresh)
 	if t.have != t.full {
