@@ -22,22 +22,35 @@ const (
 // missing of the active pieces, then ready pieces in the order of deadlines.
 func (s *Scheduler) Assign(now time.Time, out []Ask) []Ask {
 	at := s.at(now)
+	free := s.usable(at)
+	ending := s.ending(at)
+	if !ending {
+		free = free.and(s.wanted)
+	}
+	if free = s.withRoom(free); free.Empty() {
+		return out
+	}
 	s.active.settle(stateActive)
-	s.ready.settle(stateReady)
-	free := s.withRoom(at)
 	if s.lineRoom() < minRoom {
 		return out
 	}
+	var wanted SeedSet
 	for _, t := range s.active.items {
 		if free.Empty() {
 			return out
 		}
 		if open := t.open(); open != 0 {
-			out = s.give(at, t, open, &free, out)
+			if out = s.give(at, t, open, &free, out); t.open() != 0 {
+				wanted = wanted.or(t.holders)
+			}
 		} else if t.deadline-at < endGameSlack {
 			out = s.endGame(at, t, &free, out)
 		}
 	}
+	if free.and(s.wanted).Empty() {
+		return out
+	}
+	s.ready.settle(stateReady)
 	active := len(s.active.items)
 	ready := s.ready.items
 	kept, seen := 0, 0
@@ -45,6 +58,9 @@ func (s *Scheduler) Assign(now time.Time, out []Ask) []Ask {
 		t := ready[seen]
 		open := t.open() // 0: the CDN has it in hand
 		if open == 0 || t.holders.and(free).Empty() {
+			if open != 0 {
+				wanted = wanted.or(t.holders)
+			}
 			if kept != seen {
 				ready[kept] = t
 			}
@@ -54,10 +70,30 @@ func (s *Scheduler) Assign(now time.Time, out []Ask) []Ask {
 		t.state = stateActive
 		s.active.add(t)
 		active++
-		out = s.give(at, t, open, &free, out)
+		if out = s.give(at, t, open, &free, out); t.open() != 0 {
+			wanted = wanted.or(t.holders)
+		}
+	}
+	if seen == len(ready) {
+		s.wanted = wanted // everything was looked at
 	}
 	s.ready.cut(kept, seen)
 	return out
+}
+
+// ending reports whether an active piece is due so soon that its chunks may be
+// asked for twice.
+func (s *Scheduler) ending(at time.Duration) bool {
+	s.active.sort()
+	for _, t := range s.active.items {
+		if t.deadline-at >= endGameSlack {
+			return false
+		}
+		if t.state == stateActive {
+			return true
+		}
+	}
+	return false
 }
 
 // give spreads the open chunks of a piece over the seeds that deliver them
@@ -101,7 +137,7 @@ func (s *Scheduler) best(candidates SeedSet, bytes int) Seed {
 	var best Seed
 	bestETA := time.Duration(-1)
 	for candidates != (SeedSet{}) {
-		id := candidates.pop()
+		id := candidates.Pop()
 		if eta := s.seeds[id].eta(bytes); bestETA < 0 || eta < bestETA {
 			best, bestETA = id, eta
 		}
@@ -119,6 +155,7 @@ func (s *Scheduler) ask(at time.Duration, t *task, id Seed, mask uint64, tier Ti
 	s.outstanding += chunkBytes(mask)
 	s.owing.Add(id)
 	due := at + d.patience()
+	s.furnish(t)
 	t.asks = append(t.asks, ask{seed: id, mask: mask, all: mask, at: at, told: t.deadline, due: due})
 	t.pending |= mask
 	s.expiry = min(s.expiry, due, d.lastHeard+d.stallAfter())

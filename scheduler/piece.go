@@ -48,10 +48,11 @@ func (b SeedSet) Empty() bool { return b[0]|b[1] == 0 }
 func (b SeedSet) Len() int { return bits.OnesCount64(b[0]) + bits.OnesCount64(b[1]) }
 
 func (b SeedSet) and(o SeedSet) SeedSet    { return SeedSet{b[0] & o[0], b[1] & o[1]} }
+func (b SeedSet) or(o SeedSet) SeedSet     { return SeedSet{b[0] | o[0], b[1] | o[1]} }
 func (b SeedSet) andNot(o SeedSet) SeedSet { return SeedSet{b[0] &^ o[0], b[1] &^ o[1]} }
 
-// pop removes and returns the lowest seed of a set that is not empty.
-func (b *SeedSet) pop() Seed {
+// Pop removes and returns the lowest seed of a set that is not empty.
+func (b *SeedSet) Pop() Seed {
 	for w := range b {
 		if b[w] != 0 {
 			i := bits.TrailingZeros64(b[w])
@@ -59,7 +60,7 @@ func (b *SeedSet) pop() Seed {
 			return Seed(w*64 + i)
 		}
 	}
-	panic("BUG: pop from an empty SeedSet")
+	panic("BUG: Pop from an empty SeedSet")
 }
 
 // Need describes a piece that some viewer will need.
@@ -132,11 +133,43 @@ type task struct {
 	asks    []ask
 	sources []Source
 
-	// Room for the usual number of asks and sources, so that they cost no
-	// allocation of their own.
-	askRoom    [4]ask
-	sourceRoom [4]Source
+	room *room // of asks and sources; nil before the first
 }
+
+// room holds the usual number of a task's asks and sources. Most tasks only wait
+// and have none, so tasks borrow it from the scheduler.
+type room struct {
+	asks    [4]ask
+	sources [4]Source
+}
+
+// furnish lends a task room for asks and sources.
+func (s *Scheduler) furnish(t *task) {
+	if t.room != nil {
+		return
+	}
+	if n := len(s.rooms); n > 0 {
+		t.room, s.rooms = s.rooms[n-1], s.rooms[:n-1]
+	} else {
+		t.room = new(room)
+	}
+	t.asks, t.sources = t.room.asks[:0], t.room.sources[:0]
+}
+
+// vacate takes the room of a task that has ended.
+func (s *Scheduler) vacate(t *task) {
+	if t.room == nil {
+		return
+	}
+	if len(s.rooms) < roomsMax {
+		s.rooms = append(s.rooms, t.room)
+	}
+	t.room, t.asks, t.sources = nil, nil, nil
+}
+
+// roomsMax bounds the rooms that are kept for later: a quarter of the most pieces
+// that are in progress by default.
+const roomsMax = 64
 
 // asked returns the chunks outstanding at some seed.
 func (t *task) asked() uint64 { return t.pending }

@@ -88,8 +88,11 @@ func checkBooks(rt *rapid.T, s *Scheduler) {
 			expiry = min(expiry, a.due)
 		}
 		require.Equal(rt, asked, task.asked())
+		if task.state <= stateActive && task.open() != 0 {
+			require.Equal(rt, task.holders, task.holders.and(s.wanted), "a holder would not be asked")
+		}
 		for h := task.holders; !h.Empty(); {
-			holds[h.pop()]++
+			holds[h.Pop()]++
 		}
 	})
 	for id := range s.seeds {

@@ -33,6 +33,10 @@ func (q *queue) settle(want state) {
 		clear(q.items[len(kept):])
 		q.items, q.holes = kept, false
 	}
+	q.sort()
+}
+
+func (q *queue) sort() {
 	if q.unsorted {
 		slices.SortFunc(q.items, byDeadline)
 		q.unsorted = false

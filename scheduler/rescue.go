@@ -55,7 +55,7 @@ func (s *Scheduler) Rescue(now time.Time, cdn CDN, limitBytes int, out []Gap) []
 	var plan [MaxSeeds]seedPlan
 	usable := s.usable(at)
 	for b := usable; !b.Empty(); {
-		id := b.pop()
+		id := b.Pop()
 		// What is outstanding belongs to pieces of this very list: it is laid out
 		// again below, so a seed starts empty.
 		d := &s.seeds[id]

@@ -28,6 +28,10 @@ type Scheduler struct {
 	owing  SeedSet // seeds that have something outstanding
 	thaws  SeedSet // seeds that were frozen and may be still
 	revoke []Revoke
+	rooms  []*room
+	// wanted are the seeds that hold a piece of which nobody has been asked for
+	// some chunks, and perhaps others: only they make a round of Assign worth it.
+	wanted SeedSet
 
 	line        line
 	outstanding int // bytes, at all seeds
@@ -86,14 +90,14 @@ func (s *Scheduler) Need(now time.Time, n Need) {
 	}
 	t := &task{piece: n.Piece, deadline: deadline, since: s.at(now), lot: n.Lot, swarm: n.Swarm, joined: s.at(n.Joined), lead: n.Lead, full: n.Full}
 	t.turn = turn(t.lot, t.swarm)
-	t.asks, t.sources = t.askRoom[:0], t.sourceRoom[:0]
 	for h := n.Holders.and(s.up); !h.Empty(); {
-		id := h.pop()
+		id := h.Pop()
 		t.holders.Add(id)
 		s.seeds[id].holds++
 	}
 	s.tasks.Put(n.Piece.File, n.Piece.Index, t)
 	s.ready.add(t)
+	s.reopened(t)
 }
 
 // Known reports whether the piece is needed and not yet verified.
@@ -123,10 +127,11 @@ func (s *Scheduler) Forget(now time.Time, p Piece) {
 	}
 	s.withdraw(s.at(now), t, ^uint64(0))
 	for h := t.holders; !h.Empty(); {
-		s.seeds[h.pop()].holds--
+		s.seeds[h.Pop()].holds--
 	}
 	s.tasks.Delete(p.File, p.Index)
 	s.setState(t, stateGone)
+	s.vacate(t)
 }
 
 // setState moves a task between the queues.
@@ -206,6 +211,7 @@ func (s *Scheduler) take(at time.Duration, t *task, from Seed, fresh uint64) (co
 		return false
 	}
 	t.have |= fresh
+	s.furnish(t)
 	t.credit(from, fresh)
 	s.withdraw(at, t, fresh)
 	if t.have != t.full {
@@ -231,6 +237,7 @@ func (s *Scheduler) Failed(now time.Time, p Piece) {
 	t.deadline = min(t.deadline, s.at(now))
 	s.ready.settle(stateReady) // drop its old place, if it is still there
 	s.setState(t, stateReady)
+	s.reopened(t)
 }
 
 // TakenByCDN records that chunks are being fetched from the CDN, and withdraws
@@ -247,8 +254,12 @@ func (s *Scheduler) TakenByCDN(now time.Time, p Piece, mask uint64) {
 func (s *Scheduler) ReleasedByCDN(p Piece, mask uint64) {
 	if t := s.task(p); t != nil {
 		t.cdn &^= mask
+		s.reopened(t)
 	}
 }
+
+// reopened notes that chunks of a piece wait for somebody to be asked.
+func (s *Scheduler) reopened(t *task) { s.wanted = s.wanted.or(t.holders) }
 
 // HeldElsewhere reports whether some usable seed has p.
 func (s *Scheduler) HeldElsewhere(now time.Time, p Piece) bool {

@@ -52,6 +52,7 @@ func (s *Scheduler) Holds(id Seed, p Piece, has bool) {
 	}
 	if has {
 		t.holders.Add(id)
+		s.wanted.Add(id)
 		s.seeds[id].holds++
 	} else {
 		t.holders.Remove(id)
@@ -109,7 +110,7 @@ func (s *Scheduler) Info(now time.Time, id Seed) SeedInfo {
 func (s *Scheduler) usable(at time.Duration) SeedSet {
 	set := s.up
 	for b := s.thaws; !b.Empty(); {
-		id := b.pop()
+		id := b.Pop()
 		if s.seeds[id].frozen(at) {
 			set.Remove(id)
 		} else {
@@ -119,12 +120,11 @@ func (s *Scheduler) usable(at time.Duration) SeedSet {
 	return set
 }
 
-// withRoom returns the usable seeds that may be asked for more. Every budget
-// has room when nothing is outstanding.
-func (s *Scheduler) withRoom(at time.Duration) SeedSet {
-	set := s.usable(at)
+// withRoom returns those of a set that may be asked for more. Every budget has
+// room when nothing is outstanding.
+func (s *Scheduler) withRoom(set SeedSet) SeedSet {
 	for b := set.and(s.owing); !b.Empty(); {
-		id := b.pop()
+		id := b.Pop()
 		if s.seeds[id].room() < minRoom {
 			set.Remove(id)
 		}
@@ -157,6 +157,7 @@ func (s *Scheduler) delivered(at time.Duration, d *seed, id Seed, t *task, mask 
 		if lost != 0 {
 			a.mask &^= lost
 			s.outstandingDone(at, id, lost)
+			s.reopened(t)
 			d.success -= 0.02 * d.success
 		}
 	}
@@ -248,6 +249,7 @@ func (s *Scheduler) dropAsks(at time.Duration, id Seed, tell bool) {
 			}
 			s.settleAsk(at, id, chunkBytes(a.mask))
 			a.mask = 0
+			s.reopened(t)
 		}
 		t.dropEmptyAsks()
 	}
@@ -258,7 +260,7 @@ func (s *Scheduler) dropAsks(at time.Duration, id Seed, tell bool) {
 func (s *Scheduler) Expire(now time.Time) (stalled SeedSet) {
 	at := s.at(now)
 	for b := s.owing; !b.Empty(); {
-		id := b.pop()
+		id := b.Pop()
 		d := &s.seeds[id]
 		if d.outstanding > 0 && at-d.lastHeard >= d.stallAfter() {
 			s.dropAsks(at, id, true)
@@ -282,6 +284,7 @@ func (s *Scheduler) Expire(now time.Time) (stalled SeedSet) {
 			s.revoke = append(s.revoke, Revoke{Seed: a.seed, Piece: t.piece, Mask: a.mask})
 			s.settleAsk(at, a.seed, chunkBytes(a.mask))
 			a.mask = 0
+			s.reopened(t)
 		}
 		t.dropEmptyAsks()
 	}
@@ -318,7 +321,7 @@ const never = time.Duration(1<<63 - 1)
 func (s *Scheduler) exactExpiry() time.Duration {
 	next := never
 	for b := s.owing; !b.Empty(); {
-		d := &s.seeds[b.pop()]
+		d := &s.seeds[b.Pop()]
 		next = min(next, d.lastHeard+d.stallAfter())
 	}
 	for _, t := range s.active.items {

@@ -104,16 +104,27 @@ func (a *account) shown(at time.Duration, seg int, bytes int64, length time.Dura
 	a.runs = append(a.runs, run{at: at, seg: seg, count: 1, came: came})
 }
 
-// from books a burst by the distance of its sender.
-func (a *account) arrived(me, sender *Session, n int64) {
+// nearness says what two viewers have in common.
+type nearness struct{ isp, region, country bool }
+
+func nearnessOf(a, b *Session) nearness {
+	return nearness{
+		isp:     a.ISP != "" && a.ISP == b.ISP,
+		region:  a.Region != "" && a.Region == b.Region,
+		country: a.Country() != "" && a.Country() == b.Country(),
+	}
+}
+
+// arrived books a burst by the distance of its sender.
+func (a *account) arrived(near nearness, n int64) {
 	a.rawP2P += n
-	if me.ISP != "" && me.ISP == sender.ISP {
+	if near.isp {
 		a.sameISP += n
 	}
-	if me.Region != "" && me.Region == sender.Region {
+	if near.region {
 		a.sameRegion += n
 	}
-	if c := me.Country(); c != "" && c == sender.Country() {
+	if near.country {
 		a.sameCountry += n
 	}
 }

@@ -29,6 +29,7 @@ type conn struct {
 	ends [2]end
 	rtt  time.Duration
 	over bool
+	near nearness
 }
 
 // end is one peer's side of a conn.
@@ -100,7 +101,7 @@ func (p *peer) dial(other *peer) {
 		w.events.push(w.now+dialTimeout, evDialed, p).c = c
 		return
 	}
-	c.rtt = w.roundTrip(p, other)
+	c.rtt, c.near = w.roundTrip(p, other), nearnessOf(p.s, other.s)
 	other.conns = append(other.conns, c)
 	// One round trip of QUIC's handshake, then the tickets: the dialed side has
 	// the other's after 1.5 round trips, the dialing side after 2.
@@ -179,8 +180,8 @@ func (w *world) closed(p *peer, c *conn) {
 	p.cycle()
 }
 
-// send gives a message to the other side of a session. Words that can wait are
-// read at the other's next round of scheduling.
+// send gives a message to the other side of a session. It waits for the other's
+// loop; words that can wait do not wake it.
 func (p *peer) send(c *conn, msg any, canWait bool) {
 	w := p.w
 	mine, theirs := c.of(p)
@@ -189,12 +190,11 @@ func (p *peer) send(c *conn, msg any, canWait bool) {
 		return
 	}
 	at := w.now + c.rtt/2 + reaction
-	if canWait {
-		theirs.p.mail = append(theirs.p.mail, mail{at: at, c: c, msg: msg})
-		return
+	other := theirs.p
+	other.mail = append(other.mail, mail{at: at, mine: theirs, c: c, msg: msg, urgent: !canWait})
+	if !canWait {
+		other.wake(max(at, other.cycled+loopGrain))
 	}
-	e := w.events.push(at, evMessage, theirs.p)
-	e.c, e.msg = c, msg
 }
 
 // ownsNothing notes that p waits for a peer that has crashed: it gives up when
@@ -208,15 +208,19 @@ func (p *peer) ownsNothing(c *conn, mine *end) {
 
 // mail is a message that waits for its reader.
 type mail struct {
-	at  time.Duration
-	c   *conn
-	msg any
+	at     time.Duration
+	mine   *end // the reader's
+	c      *conn
+	msg    any
+	urgent bool
 }
 
-// readMail hands over what has come.
-func (p *peer) readMail() {
+// readMail hands over what has come. It returns when the loop is to run for what
+// is on its way.
+func (p *peer) readMail() (due time.Duration) {
+	due = never
 	if len(p.mail) == 0 {
-		return
+		return due
 	}
 	now := p.w.now
 	list := p.mail
@@ -224,20 +228,24 @@ func (p *peer) readMail() {
 	for _, m := range list {
 		if m.at > now {
 			kept = append(kept, m)
+			if m.urgent {
+				due = min(due, m.at)
+			}
 			continue
 		}
-		if mine, _ := m.c.of(p); mine.up {
+		if m.mine.up {
 			p.policy.message(m.c, m.msg)
 		}
 	}
 	clear(list[len(kept):])
 	p.mail = kept
+	return due
 }
 
 // upload sends what the policy has, as far as the uplink takes it.
 func (p *peer) upload() {
 	w := p.w
-	if p.s.UpKbps <= 0 {
+	if !p.uploads {
 		return
 	}
 	p.blocked = math.MaxInt64
@@ -299,12 +307,11 @@ func (w *world) lose(mask uint64) uint64 {
 
 // received is a burst at the door of p's line, or behind it.
 func (w *world) received(p *peer, ev event) {
-	mine, theirs := ev.c.of(p)
-	if !mine.up {
+	if mine, _ := ev.c.of(p); !mine.up {
 		return
 	}
 	n := chunkBytes(ev.mask)
-	p.acct.arrived(p.s, theirs.p.s, int64(n))
+	p.acct.arrived(ev.c.near, int64(n))
 	add(&w.total.p2p, w.now, int64(n))
 	p.policy.burst(ev.c, ev.piece, ev.mask)
 	p.soon()

@@ -11,7 +11,7 @@
 //
 // # What is modelled
 //
-//   - Time is a heap of events per swarm, keyed by time and sequence. Swarms are
+//   - Time is a queue of events per swarm, keyed by time and sequence. Swarms are
 //     titles; they share nothing, so they run in parallel.
 //   - An access line is an uplink and a downlink, each a server that carries
 //     bursts of at most 16 KiB at the line's present rate (a recorded network
@@ -45,9 +45,9 @@
 //     published, before the player may ask for them.
 //   - A viewer leaves at a wall time that the trace gives, watching or not, then
 //     may linger as a seed, and leaves with or without a goodbye.
-//   - Announcements of single pieces wait at their reader for its next round of
-//     scheduling (at most 50 ms while it needs anything); everything else is
-//     delivered after half a round trip.
+//   - Messages come after half a round trip and wait for their reader's loop.
+//     Announcements of single pieces do not wake it: they wait for its next round
+//     of scheduling (at most 50 ms while it needs anything).
 //   - A node's loop runs when an input comes, but not more often than every
 //     loopGrain: what comes meanwhile waits for it.
 //   - Hashing and storing a piece take storeDelay. The cache drops what lies

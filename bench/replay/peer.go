@@ -28,36 +28,40 @@ const (
 
 // peer is a viewer's node.
 type peer struct {
-	w         *world
+	// What every event looks at, together: a peer's memory is cold when its turn
+	// comes.
+	w       *world
+	policy  policy
+	online  bool
+	uploads bool
+	inside  bool // a cycle is under way
+	again   bool
+	wakeAt  time.Duration // of the next evCycle
+	cycled  time.Duration // when the loop last ran
+	upkeep  time.Duration
+	upFree  time.Duration // when the uplink has sent what it was given
+	upAt    time.Duration // of the next evUp
+	blocked time.Duration // when a path takes a burst again that upload found closed
+	mail    []mail
+
 	index     int
 	s         *Session
 	id        wire.PeerID
 	rng       *rand.Rand
 	rendition *rendition
-	policy    policy
 	viewer    viewer
 	acct      account
 
-	online, crashed bool
-	alone           bool // has nothing to do with a tracker
-	arrived         time.Duration
-	phase           time.Duration // live: how long after publication the player sees a segment
-	told            int           // segments that the policy knows of
+	crashed bool
+	alone   bool // has nothing to do with a tracker
+	arrived time.Duration
+	phase   time.Duration // live: how long after publication the player sees a segment
+	told    int           // segments that the policy knows of
 
-	line    line
-	upFree  time.Duration // when the uplink has sent what it was given
-	upAt    time.Duration // of the next evUp
-	blocked time.Duration // when a path takes a burst again that upload found closed
-	down    downlink
-	cdn     cdn
-	conns   []*conn
-	mail    []mail
-
-	wakeAt time.Duration
-	cycled time.Duration // when the loop last ran
-	upkeep time.Duration
-	inside bool // a cycle is under way
-	again  bool
+	line  line
+	down  downlink
+	cdn   cdn
+	conns []*conn
 
 	chapters []*held
 	heldSize int64
@@ -77,7 +81,7 @@ type held struct {
 }
 
 func newPeer(w *world, index int, s *Session) *peer {
-	p := &peer{w: w, index: index, s: s, rendition: w.media.rendition(s), line: newLine(s), wakeAt: -1, upAt: -1, announceAt: -1}
+	p := &peer{w: w, index: index, s: s, rendition: w.media.rendition(s), line: newLine(s), uploads: s.UpKbps > 0, wakeAt: -1, upAt: -1, announceAt: -1}
 	binary.BigEndian.PutUint32(p.id[:], uint32(index)+1)
 	binary.BigEndian.PutUint64(p.id[4:], w.seed)
 	p.rng = rand.New(rand.NewPCG(w.seed, uint64(index)))
@@ -230,7 +234,7 @@ func (w *world) gone(p *peer) {
 	w.finish(p)
 }
 
-// cycle is the node's loop: it reads what can wait, decides, and sends.
+// cycle is the node's loop: it reads its mail, decides, and sends.
 func (p *peer) cycle() {
 	if p.inside {
 		p.again = true
@@ -243,7 +247,7 @@ func (p *peer) cycle() {
 		p.upkeep = w.now + upkeepEvery
 		p.everySecond()
 	}
-	p.readMail()
+	due := p.readMail()
 	next := p.policy.advance()
 	for p.again {
 		p.again = false
@@ -251,7 +255,7 @@ func (p *peer) cycle() {
 	}
 	p.upload()
 	p.inside = false
-	p.wake(max(min(next, p.upkeep), w.now+loopGrain))
+	p.wake(max(min(next, p.upkeep, due), w.now+loopGrain))
 }
 
 // soon runs the loop now, or when it has rested: an input has come.

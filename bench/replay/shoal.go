@@ -405,21 +405,29 @@ func (b *shoal) advance() time.Duration {
 	return next.Sub(epoch)
 }
 
+// send gives a message to a peer, unless its session has ended since the core
+// spoke.
+func (b *shoal) send(slot swarm.Peer, msg any, canWait bool) {
+	if c := b.slots[slot]; c != nil {
+		b.p.send(c, msg, canWait)
+	}
+}
+
 // act does what the core wants; it reports whether that was anything.
 func (b *shoal) act(now time.Time) bool {
 	p, o := b.p, &b.out
 	for _, c := range o.Cancels {
-		p.send(b.slots[c.Peer], c.Cancel, false)
+		b.send(c.Peer, c.Cancel, false)
 	}
 	for _, r := range o.Requests {
-		p.send(b.slots[r.Peer], r.Request, false)
+		b.send(r.Peer, r.Request, false)
 	}
 	for _, x := range o.Busies {
-		p.send(b.slots[x.Peer], busy(x.RetryAfter), false)
+		b.send(x.Peer, busy(x.RetryAfter), false)
 	}
 	for _, m := range o.Control {
 		_, delta := m.Message.(wire.HaveDelta)
-		p.send(b.slots[m.Peer], m.Message, delta)
+		b.send(m.Peer, m.Message, delta)
 	}
 	for _, id := range o.FetchCancel {
 		for _, f := range p.cdn.active {

@@ -81,7 +81,7 @@ func (w *world) clock() time.Time { return epoch.Add(w.now) }
 
 // run plays until everybody has left, or ctx ends.
 func (w *world) run(ctx context.Context, sw *swarmSessions) outcome {
-	for n := 0; len(w.events.heap) > 0; n++ {
+	for n := 0; !w.events.empty(); n++ {
 		if n%checkEvery == 0 && ctx.Err() != nil {
 			w.done.partial = true
 			break
@@ -153,11 +153,6 @@ func (w *world) do(ev *event, sw *swarmSessions) {
 	case evSession:
 		w.sessionUp(p, ev.c)
 		p.cycle()
-	case evMessage:
-		if mine, _ := ev.c.of(p); mine.up {
-			p.policy.message(ev.c, ev.msg)
-			p.soon()
-		}
 	case evBurst:
 		w.burstAtLine(p, ev)
 	case evAnnounce:

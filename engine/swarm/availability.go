@@ -31,10 +31,15 @@ const (
 // updateInterests tells the peers which range of each title is of interest now.
 func (c *Core) updateInterests(now time.Time) {
 	for ti := range c.titles {
-		want := c.interestIn(now, Title(ti))
+		t, want := c.titles[ti], c.interestIn(now, Title(ti))
+		if want.active == t.interest.active && want.far(t.interest) < t.slack {
+			continue
+		}
+		t.interest, t.slack = want, interestStep
 		for slot, p := range c.peers {
 			if p != nil && p.in(Title(ti)) {
-				c.tellInterest(Peer(slot), p, want)
+				far := c.tellInterest(Peer(slot), p, want)
+				t.slack = min(t.slack, interestStep-far)
 			}
 		}
 	}
@@ -67,14 +72,14 @@ func (c *Core) interestIn(now time.Time, ti Title) interest {
 	return in
 }
 
-func (c *Core) tellInterest(slot Peer, p *peer, want interest) {
+// tellInterest tells a peer of an interest, if it does not know it well enough.
+// It returns how far what it knows is from it.
+func (c *Core) tellInterest(slot Peer, p *peer, want interest) (far time.Duration) {
 	i := slices.IndexFunc(p.asked, func(o interest) bool { return o.title == want.title })
 	if i >= 0 {
 		old := p.asked[i]
-		same := old.active == want.active
-		near := absDuration(old.from-want.from) < interestStep && absDuration(old.to-want.to) < interestStep
-		if same && (near || !want.active) {
-			return
+		if far = old.far(want); old.active == want.active && far < interestStep {
+			return far
 		}
 		p.asked[i] = want
 	} else {
@@ -84,6 +89,15 @@ func (c *Core) tellInterest(slot Peer, p *peer, want interest) {
 		Title: c.titles[want.title].id, Active: want.active,
 		FromMillis: millis(want.from), ToMillis: millis(want.to),
 	})
+	return 0
+}
+
+// far is how far an interest is from another that is as active.
+func (in interest) far(o interest) time.Duration {
+	if !in.active {
+		return 0
+	}
+	return max(absDuration(in.from-o.from), absDuration(in.to-o.to))
 }
 
 func absDuration(d time.Duration) time.Duration {
@@ -139,13 +153,13 @@ func (p *peer) covers(f *file) bool {
 
 // announce gives a file a handle on this session and says what we have of it.
 func (c *Core) announce(p *peer, id File) {
-	if _, done := p.ourHandle[id]; done || len(p.ours) >= maxHandles {
+	f := c.files[id]
+	if _, done := f.handle(p.slot); done || len(p.ours) >= maxHandles {
 		return
 	}
 	h := uint16(len(p.ours))
 	p.ours = append(p.ours, id)
-	p.ourHandle[id] = h
-	f := c.files[id]
+	*atSlot(&f.handles, p.slot) = uint32(h) + 1
 	bm := roaring.New()
 	f.stored.All(bm.Add)
 	b, err := bm.ToBytes()
@@ -158,30 +172,45 @@ func (c *Core) announce(p *peer, id File) {
 // sendDeltas announces what was stored and evicted since the last batch.
 func (c *Core) sendDeltas() {
 	if !c.cfg.NoUpload {
+		var last []wire.HaveRun
+		var told []wire.Control // the messages of last
 		for _, p := range c.peers {
-			if p != nil {
-				c.sendDelta(p)
+			if p == nil {
+				continue
+			}
+			c.runs = c.deltaFor(p, c.runs[:0])
+			// Most sessions know a file by the same handle: they share a message.
+			if !slices.Equal(c.runs, last) {
+				last, told = slices.Clone(c.runs), told[:0]
+				for part := range slices.Chunk(last, wire.MaxHaveRuns) {
+					told = append(told, wire.HaveDelta{Runs: part})
+				}
+			}
+			if len(c.runs) > 0 {
+				for _, m := range told {
+					c.send(p.slot, m)
+				}
 			}
 		}
 	}
 	c.fresh, c.gone, c.coming = c.fresh[:0], c.gone[:0], c.coming[:0]
 }
 
-func (c *Core) sendDelta(p *peer) {
+// deltaFor appends what is to be announced to a peer.
+func (c *Core) deltaFor(p *peer, runs []wire.HaveRun) []wire.HaveRun {
 	// A file that gets its handle now is announced whole, as it stands now.
 	known := len(p.ours)
-	var runs []wire.HaveRun
 	var latest File // pieces of one file come together
 	var h uint16
 	ok := false
 	add := func(pc Piece, change wire.HaveChange) {
 		if !ok || pc.File != latest {
 			latest = pc.File
-			h, ok = p.ourHandle[pc.File]
+			h, ok = c.files[pc.File].handle(p.slot)
 		}
 		if !ok && change != wire.Evicted && p.covers(c.files[pc.File]) {
 			c.announce(p, pc.File)
-			h, ok = p.ourHandle[pc.File]
+			h, ok = c.files[pc.File].handle(p.slot)
 		}
 		if ok && (int(h) < known || change == wire.Coming) {
 			runs = appendRun(runs, h, pc.Index, change)
@@ -202,9 +231,7 @@ func (c *Core) sendDelta(p *peer) {
 			add(pc, wire.Evicted)
 		}
 	}
-	for part := range slices.Chunk(runs, wire.MaxHaveRuns) {
-		c.send(p.slot, wire.HaveDelta{Runs: part})
-	}
+	return runs
 }
 
 // appendRun grows the last run if the piece follows it.
@@ -244,10 +271,10 @@ func (c *Core) has(p *peer, m wire.Have) {
 		c.garbage(p, dropHandle) // a handle means one file for a session's life
 		return
 	}
-	t := p.theirFiles[id]
+	t := f.seed(p.slot)
 	if t == nil {
 		t = &theirFile{file: id}
-		p.theirFiles[id] = t
+		*atSlot(&f.seeds, p.slot) = t
 	}
 	t.handle, t.set = m.Handle, pieces.Set{}
 	p.theirs[m.Handle] = t

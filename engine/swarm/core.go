@@ -30,6 +30,13 @@ const (
 
 // Core is the deciding part of a peer. See the package comment for its cycle.
 type Core struct {
+	dirty   bool // the needs must be worked out anew
+	moved   bool // something arrived or freed up: assign again
+	refresh time.Time
+	plan    time.Time
+	delta   time.Time
+	dial    time.Time
+
 	cfg   Config
 	rng   *rand.Rand
 	sched *scheduler.Scheduler
@@ -44,10 +51,11 @@ type Core struct {
 	order   []*need // the same needs, oldest first: maps have no order
 	round   uint64  // of refresh: what it did not touch is no longer needed
 
-	peers  []*peer // by slot; nil: free
-	byID   map[wire.PeerID]Peer
-	known  []*contact
-	banned map[wire.PeerID]bool
+	peers   []*peer           // by slot; nil: free
+	serving scheduler.SeedSet // peers that have asked for something
+	byID    map[wire.PeerID]Peer
+	known   []*contact
+	banned  map[wire.PeerID]bool
 
 	fetches   []*fetch
 	nextFetch FetchID
@@ -56,14 +64,9 @@ type Core struct {
 
 	// Since the last batch of deltas: stored, evicted, asked of the CDN.
 	fresh, gone, coming []Piece
+	runs                []wire.HaveRun
 
-	out     Output
-	dirty   bool // the needs must be worked out anew
-	moved   bool // something arrived or freed up: assign again
-	refresh time.Time
-	plan    time.Time
-	delta   time.Time
-	dial    time.Time
+	out Output
 
 	bytes     Bytes
 	firstPeer bool // EventFirstPeerBytes has been sent
@@ -175,15 +178,14 @@ func (c *Core) assign(now time.Time) {
 		if p == nil {
 			continue
 		}
-		if t := p.theirFiles[File(r.Piece.File)]; t != nil {
+		if t := c.files[r.Piece.File].seed(Peer(r.Seed)); t != nil {
 			c.out.Cancels = append(c.out.Cancels, CancelRequest{
 				Peer: Peer(r.Seed), Cancel: wire.Cancel{Handle: t.handle, Piece: r.Piece.Index, Mask: r.Mask},
 			})
 		}
 	}
 	for _, a := range c.asks {
-		p := c.peers[a.Seed]
-		t := p.theirFiles[File(a.Piece.File)]
+		t := c.files[a.Piece.File].seed(Peer(a.Seed))
 		if t == nil {
 			panic("BUG: asked a seed for a file that it never announced")
 		}
@@ -202,13 +204,13 @@ func relativeMillis(d time.Duration) uint32 {
 
 // Drain moves what is to be done into out. The slices in out are reused.
 func (c *Core) Drain(out *Output) {
-	*out, c.out = c.out, Output{
-		Requests: out.Requests[:0], Cancels: out.Cancels[:0], Busies: out.Busies[:0],
-		Control: out.Control[:0], Fetches: out.Fetches[:0], FetchCancel: out.FetchCancel[:0],
-		Verify: out.Verify[:0], Load: out.Load[:0], Release: out.Release[:0],
-		Connect: out.Connect[:0], Disconnect: out.Disconnect[:0],
-		WantsFailed: out.WantsFailed[:0], Events: out.Events[:0],
-	}
+	*out, c.out = c.out, *out
+	o := &c.out
+	o.Requests, o.Cancels, o.Busies = o.Requests[:0], o.Cancels[:0], o.Busies[:0]
+	o.Control, o.Fetches, o.FetchCancel = o.Control[:0], o.Fetches[:0], o.FetchCancel[:0]
+	o.Verify, o.Load, o.Release = o.Verify[:0], o.Load[:0], o.Release[:0]
+	o.Connect, o.Disconnect = o.Connect[:0], o.Disconnect[:0]
+	o.WantsFailed, o.Events = o.WantsFailed[:0], o.Events[:0]
 }
 
 func (c *Core) event(e Event) { c.out.Events = append(c.out.Events, e) }

@@ -142,7 +142,7 @@ func TestFloodOfRequestsIsAnsweredBusyAndForgotten(t *testing.T) {
 		s.Stored(s.now, Piece{big, i})
 	}
 	s.Control(s.now, s.peer, wire.Interest{Title: [32]byte{1}, ToMillis: 60_000, Active: true})
-	h := s.peers[s.peer].ourHandle[big]
+	h, _ := s.Core.files[big].handle(s.peer)
 	busy := 0
 	for i := range uint32(1 << 14) {
 		s.Requested(s.now, s.peer, wire.Request{Handle: h, Piece: i, Mask: ^uint64(0)})

@@ -37,15 +37,13 @@ type peer struct {
 	interest []interest // of which it wants availability
 
 	// As a seed: its handles, and what it has.
-	theirs     map[uint16]*theirFile // by handle
-	theirFiles map[File]*theirFile
-	latest     *theirFile  // in a delta, for the next one is of the same file
-	unknown    []wire.Have // of files whose records we have not read yet
-	asked      []interest  // what we told it
+	theirs  map[uint16]*theirFile // by handle; by file see file.seeds
+	latest  *theirFile            // in a delta, for the next one is of the same file
+	unknown []wire.Have           // of files whose records we have not read yet
+	asked   []interest            // what we told it
 
 	// As a leech: our handles, and what it asked for.
-	ours      []File // by handle
-	ourHandle map[File]uint16
+	ours      []File  // by handle; by file see file.handles
 	queue     []serve // by deadline
 	queued    int     // chunks in queue
 	leechedAt time.Time
@@ -78,6 +76,7 @@ type contact struct {
 	addrs   []netip.AddrPort
 	grade   byte
 	title   Title
+	up      bool // its session stands
 	dialing bool
 	fails   int
 	retry   time.Time
@@ -128,12 +127,16 @@ func (c *Core) Candidates(now time.Time, ti Title, cs []Candidate) {
 			}
 			c.known = slices.Delete(c.known, i, i+1)
 		}
-		c.known = append(c.known, &contact{id: n.ID, addrs: n.Addrs, grade: n.Grade, title: ti})
+		_, up := c.byID[n.ID]
+		c.known = append(c.known, &contact{id: n.ID, addrs: n.Addrs, grade: n.Grade, title: ti, up: up})
 	}
 }
 
 // connect dials candidates while there is room, best grade first.
 func (c *Core) connect(now time.Time) {
+	if len(c.byID) >= c.cfg.MaxPeers {
+		return
+	}
 	dialing := 0
 	for _, k := range c.known {
 		if k.dialing {
@@ -143,11 +146,10 @@ func (c *Core) connect(now time.Time) {
 	for dialing < maxDialing && len(c.byID)+dialing < c.cfg.MaxPeers {
 		var best *contact
 		for _, k := range c.known {
-			_, up := c.byID[k.id]
-			if up || k.dialing || c.banned[k.id] || now.Before(k.retry) || len(k.addrs) == 0 {
+			if best != nil && k.grade >= best.grade || k.up || k.dialing || len(k.addrs) == 0 || now.Before(k.retry) {
 				continue
 			}
-			if best == nil || k.grade < best.grade {
+			if !c.banned[k.id] {
 				best = k
 			}
 		}
@@ -196,11 +198,10 @@ func (c *Core) PathUp(now time.Time, id wire.PeerID, rtt time.Duration) (Peer, b
 		return 0, false
 	}
 	if k != nil {
-		k.fails = 0
+		k.up, k.fails = true, 0
 	}
 	c.peers[slot] = &peer{
-		id: id, slot: Peer(slot), rtt: rtt,
-		theirs: make(map[uint16]*theirFile), theirFiles: make(map[File]*theirFile), ourHandle: make(map[File]uint16),
+		id: id, slot: Peer(slot), rtt: rtt, theirs: make(map[uint16]*theirFile),
 	}
 	c.byID[id] = Peer(slot)
 	c.sched.SeedUp(scheduler.Seed(slot), rtt)
@@ -217,8 +218,18 @@ func (c *Core) PathDown(now time.Time, slot Peer) {
 	c.sched.SeedDown(now, scheduler.Seed(slot))
 	delete(c.byID, p.id)
 	c.peers[slot] = nil
+	c.serving.Remove(scheduler.Seed(slot))
+	for _, t := range p.theirs {
+		c.files[t.file].seeds[slot] = nil
+	}
+	for _, id := range p.ours {
+		c.files[id].handles[slot] = 0
+	}
+	for _, ti := range p.titles {
+		c.titles[ti].joined--
+	}
 	if k := c.contact(p.id); k != nil {
-		k.retry = now.Add(redialFirst)
+		k.up, k.retry = false, now.Add(redialFirst)
 	}
 	c.moved = true
 	c.plan = now
@@ -231,6 +242,8 @@ func (c *Core) Joined(_ time.Time, slot Peer, ti Title) {
 		return
 	}
 	p.titles = append(p.titles, ti)
+	c.titles[ti].joined++
+	c.titles[ti].slack = 0
 	c.dirty = true // the swarm may have grown, and the interests must be sent
 }
 
@@ -275,7 +288,13 @@ func (c *Core) Control(now time.Time, slot Peer, m wire.Control) {
 }
 
 func (c *Core) left(p *peer, m wire.Leave) {
-	p.titles = slices.DeleteFunc(p.titles, func(t Title) bool { return c.titles[t].id == m.Title })
+	p.titles = slices.DeleteFunc(p.titles, func(t Title) bool {
+		gone := c.titles[t].id == m.Title
+		if gone {
+			c.titles[t].joined--
+		}
+		return gone
+	})
 	p.interest = slices.DeleteFunc(p.interest, func(i interest) bool { return c.titles[i.title].id == m.Title })
 	p.asked = slices.DeleteFunc(p.asked, func(i interest) bool { return c.titles[i.title].id == m.Title })
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"shoal/internal/wire"
+	"shoal/scheduler"
 )
 
 const (
@@ -93,6 +94,7 @@ func (c *Core) enqueue(p *peer, s serve) {
 	})
 	p.queue = slices.Insert(p.queue, at, s)
 	p.queued += n
+	c.serving.Add(scheduler.Seed(p.slot))
 }
 
 // Canceled takes a leech's CANCEL.
@@ -123,10 +125,8 @@ func (c *Core) unqueue(p *peer, i int, mask uint64) {
 // Readable answers Output.Load: the shell has the piece in memory, or has lost
 // it.
 func (c *Core) Readable(_ time.Time, pc Piece, ok bool) {
-	for _, p := range c.peers {
-		if p == nil {
-			continue
-		}
+	for set := c.serving; !set.Empty(); {
+		p := c.peers[set.Pop()]
 		for i := range p.queue {
 			if p.queue[i].piece != pc {
 				continue
@@ -146,8 +146,11 @@ func (c *Core) Readable(_ time.Time, pc Piece, ok bool) {
 func (c *Core) NextServe(_ time.Time, can func(Peer) int) (Serve, bool) {
 	var best *peer
 	bestAt, budget := 0, 0
-	for slot, p := range c.peers {
-		if p == nil || len(p.queue) == 0 {
+	for set := c.serving; !set.Empty(); {
+		slot := set.Pop()
+		p := c.peers[slot]
+		if len(p.queue) == 0 {
+			c.serving.Remove(slot)
 			continue
 		}
 		i := slices.IndexFunc(p.queue, func(s serve) bool { return s.loaded })

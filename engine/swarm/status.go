@@ -31,8 +31,10 @@ func (c *Core) Status(now time.Time) Status {
 func (c *Core) seedStatus(now time.Time, slot Peer, p *peer) SeedStatus {
 	info := c.sched.Info(now, scheduler.Seed(slot))
 	pieces := 0
-	for _, t := range p.theirFiles {
-		pieces += t.set.Len()
+	for handle, t := range p.theirs {
+		if t.handle == handle { // and not an older one of the same file
+			pieces += t.set.Len()
+		}
 	}
 	s := SeedStatus{
 		Peer: slot, ID: p.id, Score: info.Score, Grade: 'D', RTT: p.rtt,

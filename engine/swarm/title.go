@@ -13,12 +13,18 @@ import (
 // title is one swarm: its tracks with their segments in the order of time.
 type title struct {
 	id     [32]byte
-	joined time.Time
+	opened time.Time
 	n      int     // peers in the swarm, by the tracker's count; 0: not heard yet
 	u      float64 // this peer's stable random position, in [0, 1)
 	size   int     // swarmSize in this round of refresh
+	joined int     // connected peers that joined it
 	tracks []*track
 	files  []File
+
+	// While the interest in it is as near to what it was at the last look at the
+	// peers as slack, none of them is to be told.
+	interest interest
+	slack    time.Duration
 }
 
 type track struct {
@@ -45,6 +51,34 @@ type file struct {
 	sources    []source   // by piece; nil until one was downloaded
 	places     []place
 	mismatches int // pieces of the CDN's own copy that failed their hash
+
+	// By peer, as long as any of them may have one.
+	seeds   []*theirFile // what it has; nil: it has not said
+	handles []uint32     // ours on its session, plus one; 0: none
+}
+
+// seed returns what a peer said that it has of the file, or nil.
+func (f *file) seed(slot Peer) *theirFile {
+	if int(slot) < len(f.seeds) {
+		return f.seeds[slot]
+	}
+	return nil
+}
+
+// handle returns the file's handle on a peer's session.
+func (f *file) handle(slot Peer) (uint16, bool) {
+	if int(slot) < len(f.handles) && f.handles[slot] > 0 {
+		return uint16(f.handles[slot] - 1), true
+	}
+	return 0, false
+}
+
+// atSlot makes room for a peer in a table by slot, and returns its place.
+func atSlot[T any](table *[]T, slot Peer) *T {
+	if n := int(slot) + 1 - len(*table); n > 0 {
+		*table = append(*table, make([]T, n)...)
+	}
+	return &(*table)[slot]
 }
 
 // source says where the chunks of a piece came from in this run; zero: from an
@@ -79,7 +113,7 @@ func (c *Core) AddTitle(now time.Time, id [32]byte) Title {
 			return Title(i)
 		}
 	}
-	c.titles = append(c.titles, &title{id: id, joined: now})
+	c.titles = append(c.titles, &title{id: id, opened: now})
 	return Title(len(c.titles) - 1)
 }
 
@@ -173,12 +207,7 @@ func (t *title) track(id uint16) *track {
 // swarmSize is the tracker's count, or what we see ourselves if that is more:
 // the tracker's answer may be 20 s old. 0 is unknown.
 func (c *Core) swarmSize(ti Title) int {
-	seen := 0
-	for _, p := range c.peers {
-		if p != nil && p.in(ti) {
-			seen++
-		}
-	}
+	seen := c.titles[ti].joined
 	if seen > 0 {
 		seen++ // and this one
 	}
@@ -244,11 +273,8 @@ func (f *file) pieceRange(offset, length int64) (first, end uint32) {
 
 func (c *Core) holders(id File, index uint32) scheduler.SeedSet {
 	var set scheduler.SeedSet
-	for slot, p := range c.peers {
-		if p == nil {
-			continue
-		}
-		if t := p.theirFiles[id]; t != nil && t.set.Has(index) {
+	for slot, t := range c.files[id].seeds {
+		if t != nil && t.set.Has(index) {
 			set.Add(scheduler.Seed(slot))
 		}
 	}

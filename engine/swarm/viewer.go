@@ -67,6 +67,14 @@ type need struct {
 	lead     time.Duration // how long before its deadline the player will ask for it
 	failed   bool          // a copy failed its hash
 	reason   Reason        // of the last fetch
+	told     told
+}
+
+// told is what the scheduler was told of a need.
+type told struct {
+	deadline time.Time
+	lead     time.Duration
+	swarm    int
 }
 
 // Playhead takes what is known of a viewer's player.
@@ -320,7 +328,12 @@ func (c *Core) tell(now time.Time, n *need) {
 	f := c.files[n.piece.File]
 	place := f.places[0]
 	t := c.titles[place.title]
-	sn := scheduler.Need{Piece: k, Deadline: n.deadline, Swarm: t.size, Joined: t.joined, Lead: n.lead}
+	say := told{n.deadline, n.lead, t.size}
+	if n.told == say {
+		return
+	}
+	n.told = say
+	sn := scheduler.Need{Piece: k, Deadline: n.deadline, Swarm: t.size, Joined: t.opened, Lead: n.lead}
 	if !c.sched.Known(k) {
 		sn.Full = wire.FullMask(f.length, n.piece.Index)
 		sn.Lot = 1
