@@ -40,6 +40,9 @@ type viewerResult struct {
 	Stalls        int     `json:"stalls"`
 	StalledS      float64 `json:"stalled_s"`
 	PlayedS       float64 `json:"played_s"`
+
+	Timeline []sample  `json:"timeline"`
+	Uplink   []carried `json:"uplink"` // what the household's uplink carried
 }
 
 // sources are bytes by where their pieces came from.
