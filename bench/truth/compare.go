@@ -107,6 +107,7 @@ func (w *world) replay(ctx context.Context, t *title, seed uint64) (*replayResul
 	got, err := replay.Run(ctx, replay.Config{
 		Seed: seed, Policies: []string{"shoal"}, Segment: segmentLength, CDNRTT: originWay,
 		MaxBuffer: 30 * time.Second, Cache: 256 << 20,
+		UplinkQueue: w.uplinkQueueKiB << 10, CDNHTTP1: true,
 	}, sessions, nil)
 	if err != nil {
 		return nil, err
