@@ -199,8 +199,8 @@ func (p *peer) send(c *conn, msg any, canWait bool) {
 	}
 	sent, ok := p.sendUp(messageBytes(msg))
 	if !ok {
-		if _, stream := msg.(wire.Control); !stream {
-			return // a datagram; who waits for an answer asks again
+		if datagram(msg) {
+			return // who waits for an answer asks again
 		}
 		sent = p.upFree + retransmit + c.rtt
 	}
@@ -224,6 +224,16 @@ func messageBytes(msg any) float64 {
 		return busyBytes
 	default:
 		return controlBytes
+	}
+}
+
+// datagram tells whether a message goes by itself, and not on the stream.
+func datagram(msg any) bool {
+	switch msg.(type) {
+	case wire.Request, wire.Cancel, busy:
+		return true
+	default:
+		return false
 	}
 }
 

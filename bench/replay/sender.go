@@ -35,6 +35,10 @@ type flight struct {
 	inFlight int           // just after it was sent
 }
 
+// leastBurst is the room in a window, in chunks, that is worth a burst: what ACKs
+// of packets would let go one by one goes together.
+const leastBurst = chunksPerBurst / 2
+
 // budget is how many chunks the window takes now. If none, again tells when to
 // ask: at another time when the pacer says no, never when only an ACK helps.
 func (s *sender) budget(w *world) (chunks int, again time.Duration) {
@@ -43,14 +47,17 @@ func (s *sender) budget(w *world) (chunks int, again time.Duration) {
 	}
 	s.settle(w)
 	s.asked = false
+	window := s.controller.WindowBytes() / cc.PacketBytes
 	if s.pacer > w.now {
+		// Held back by the pacer with half a window in flight, as cc.Recovery
+		// counts it.
+		if 2*s.inFlight >= window*cc.PacketBytes {
+			s.limitedEnd = s.first + uint64(len(s.flights))
+		}
 		return 0, s.pacer
 	}
-	window := s.controller.WindowBytes() / cc.PacketBytes
 	room := window - (s.inFlight+cc.PacketBytes-1)/cc.PacketBytes
-	// Few bursts of some packets instead of many of one: what ACKs of packets
-	// would have let go together.
-	if room < min(chunksPerBurst, max(window/2, 1)) && s.inFlight > 0 {
+	if room < min(leastBurst, max(window/2, 1)) && s.inFlight > 0 {
 		s.asked = true
 		s.limitedEnd = s.first + uint64(len(s.flights))
 		if s.flights[0].acked > 0 {
