@@ -9,14 +9,8 @@ import (
 	"shoal/internal/wire"
 )
 
-const (
-	// thinkTime is the CDN's own share of a first byte.
-	thinkTime = 5 * time.Millisecond
-	// openRoundTrips to the CDN lie between a viewer's arrival and the first
-	// segment: TCP, TLS 1.3 and two playlists. A node reads its manifest beside
-	// the playlists.
-	openRoundTrips = 4
-)
+// thinkTime is the CDN's own share of a first byte.
+const thinkTime = 5 * time.Millisecond
 
 // fetch is a range request to the CDN, in chunks of the rendition.
 type fetch struct {

@@ -48,6 +48,10 @@ type Config struct {
 	CDNRTT time.Duration
 	// CDNBytesPerSec is what the CDN gives one client. Default 12.5e6 (100 Mbit/s).
 	CDNBytesPerSec float64
+	// OpenRoundTrips to the CDN lie between a viewer's arrival and the request for
+	// the first segment. Default 4: TCP, TLS 1.3 and two playlists, beside which a
+	// node reads its manifest.
+	OpenRoundTrips int
 	// CDNHTTP1: each request under way takes a connection of its own, without TLS,
 	// as to an origin of HTTP/1.1. Otherwise all share one.
 	CDNHTTP1 bool
@@ -87,6 +91,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.UplinkQueue <= 0 {
 		c.UplinkQueue = 64 << 10
+	}
+	if c.OpenRoundTrips <= 0 {
+		c.OpenRoundTrips = 4
 	}
 	if c.MaxPeers <= 0 {
 		c.MaxPeers = 32

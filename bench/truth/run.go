@@ -51,7 +51,7 @@ func (l *lab) run(ctx context.Context, w *world, name string) (r *runResult, err
 	if err := watchAll(ctx, sessions, time.Now().Add(settle)); err != nil {
 		return nil, err
 	}
-	r = &runResult{WaitMillis: float64(waiting(sessions)) / float64(time.Millisecond)}
+	r = &runResult{WaitMillis: float64(waiting(sessions)) / float64(time.Millisecond), Load: machineLoad()}
 	for i, s := range sessions {
 		v := s.result(l.title)
 		v.Uplink = uplinks[i].list()
