@@ -15,6 +15,9 @@ const (
 	hystartWindow = 16 * tcpPacket
 	hystartMin    = 4 * time.Millisecond
 	hystartMax    = 16 * time.Millisecond
+	// cubicC and cubicReno are RFC 9438's C and α.
+	cubicC    = 0.4
+	cubicReno = 0.53
 	// tcpWindowMax is a receive window as large as no path here needs.
 	tcpWindowMax = 4 << 20
 )
@@ -25,6 +28,8 @@ const (
 type connection struct {
 	window    float64       // bytes
 	threshold float64       // of slow start; 0: not known yet
+	origin    float64       // window when slow start was over for the first time
+	active    time.Duration // since then, without pauses
 	least     time.Duration // round trip
 	next      time.Duration // when the window takes another burst
 	used      time.Duration // when it last carried something
@@ -78,15 +83,26 @@ func (n *connection) send(w *world, p *peer, bytes float64) {
 		}
 		n.window = max(n.window/2, tcpInitialWindow)
 	}
+	busy := min(w.now-n.used, rtt)
 	n.used = w.now
 	n.next = max(n.next, w.now) + time.Duration(bytes/n.window*float64(rtt))
-	slow := n.threshold == 0 || n.window < n.threshold
-	if slow && n.threshold == 0 && n.window >= hystartWindow && rtt > n.least+min(max(n.least/8, hystartMin), hystartMax) {
-		n.threshold, slow = n.window, false
+	if n.threshold == 0 && n.window >= hystartWindow && rtt > n.least+min(max(n.least/8, hystartMin), hystartMax) {
+		n.threshold, n.origin, busy = n.window, n.window, 0
 	}
-	if slow {
-		n.window = min(n.window+bytes, tcpWindowMax)
-	} else {
-		n.window = min(n.window+bytes*tcpPacket/n.window, tcpWindowMax) // a packet per round trip
+	growth := bytes // slow start
+	if n.threshold > 0 {
+		n.active += busy
+		if n.window >= n.threshold {
+			growth = n.avoid(bytes)
+		}
 	}
+	n.window = min(n.window+growth, tcpWindowMax)
+}
+
+// avoid is by how much so many acknowledged bytes let the window grow: along
+// Cubic's curve without a loss (RFC 9438 §4.2: K is 0), at least as Reno.
+func (n *connection) avoid(bytes float64) float64 {
+	t := n.active.Seconds()
+	target := n.origin + cubicC*t*t*t*tcpPacket
+	return bytes * max(min((target-n.window)/n.window, 0.5), cubicReno*tcpPacket/n.window)
 }

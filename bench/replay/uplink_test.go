@@ -199,7 +199,15 @@ func TestFullUplinkSlowsDownTheDownload(t *testing.T) {
 	n.send(w, a, 24_000)
 	require.Equal(t, 80*ms, n.next)
 	require.InDelta(t, 24_000, n.threshold, 1e-9)
-	require.InDelta(t, 24_000+tcpPacket, n.window, 1e-9, "one packet per round trip")
+	require.InDelta(t, 24_000+0.53*tcpPacket, n.window, 1e-9, "Reno's part of a packet per round trip")
+
+	// After 5 s of sending Cubic's curve stands 0.4 × 125 packets higher.
+	n.active = 5 * time.Second
+	require.InDelta(t, 0.5, n.avoid(1), 1e-9, "at most half as much again per round trip")
+	n.window = 24_000 + 49*tcpPacket
+	require.InDelta(t, tcpPacket, n.avoid(n.window), 1e-6)
+	n.window = 24_000 + 51*tcpPacket
+	require.InDelta(t, 0.53*tcpPacket, n.avoid(n.window), 1e-6)
 }
 
 // What the shipped controller does with a deep queue, in the replay as on an
