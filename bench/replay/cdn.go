@@ -9,21 +9,17 @@ import (
 	"shoal/internal/wire"
 )
 
-const (
-	// thinkTime is the CDN's own share of a first byte.
-	thinkTime = 5 * time.Millisecond
-	// openRoundTrips to the CDN lie between a viewer's arrival and the first
-	// segment: TCP, TLS 1.3 and two playlists. A node reads its manifest beside
-	// the playlists.
-	openRoundTrips = 4
-)
+// thinkTime is the CDN's own share of a first byte.
+const thinkTime = 5 * time.Millisecond
 
 // fetch is a range request to the CDN, in chunks of the rendition.
 type fetch struct {
 	p        *peer
 	next, to int64
-	ready    time.Duration // when its first byte reaches the line
+	ready    time.Duration // when the CDN's next burst of it may reach the line
 	begun    time.Duration
+	first    time.Duration // when its first byte reached the line
+	conn     *connection
 	left     int64 // chunks that p has not got
 	dead     bool
 	user     any // the policy's
@@ -32,18 +28,29 @@ type fetch struct {
 // cdn is a client's way to the CDN.
 type cdn struct {
 	active []*fetch // in the order of their turns
-	busy   bool     // an evCDN is on its way
-	inLine int      // bursts that wait in the downlink
-	ramp   ramp
+	conns  []*connection
+	busy   bool          // an evCDN is on its way
+	next   time.Duration // when the CDN's rate allows another burst
+	inLine int           // bursts that wait in the downlink
 	flow   float64
 }
 
 func (p *peer) cdnRTT() time.Duration { return p.w.cfg.CDNRTT + p.s.RTT }
 
-// fetch asks the CDN for the chunks [from, to) of the rendition.
+// fetch asks the CDN for the chunks [from, to) of the rendition. The request
+// waits in the uplink's queue like everything else.
 func (p *peer) fetch(from, to int64, user any) *fetch {
 	w := p.w
-	f := &fetch{p: p, next: from, to: to, left: to - from, begun: w.now, ready: w.now + p.cdnRTT() + thinkTime, user: user}
+	f := &fetch{p: p, next: from, to: to, left: to - from, begun: w.now, user: user}
+	conn, opened := p.cdn.connection(w)
+	f.conn = conn
+	conn.users++
+	at := p.sendSurely(getBytes, p.cdnRTT())
+	if opened {
+		// A SYN's way there and back, through the same queue.
+		at += p.cdnRTT() + p.uplinkWait()
+	}
+	f.ready = at + p.cdnRTT() + thinkTime
 	p.cdn.active = append(p.cdn.active, f)
 	w.wakeCDN(p)
 	return f
@@ -54,6 +61,7 @@ func (p *peer) cancelFetch(f *fetch) {
 	if i := slices.Index(p.cdn.active, f); i >= 0 {
 		p.cdn.active = slices.Delete(p.cdn.active, i, i+1)
 	}
+	p.cdn.release(p.w, f, false)
 }
 
 // wakeCDN plans the next burst.
@@ -64,17 +72,17 @@ func (w *world) wakeCDN(p *peer) {
 	}
 	at := time.Duration(math.MaxInt64)
 	for _, f := range c.active {
-		at = min(at, f.ready)
+		at = min(at, max(f.ready, f.conn.next))
 	}
 	c.busy = true
-	w.events.push(max(at, c.ramp.next, w.now), evCDN, p)
+	w.events.push(max(at, c.next, w.now), evCDN, p)
 }
 
 // cdnSends lets the next request in turn have a burst.
 func (w *world) cdnSends(p *peer) {
 	c := &p.cdn
 	c.busy = false
-	i := slices.IndexFunc(c.active, func(f *fetch) bool { return f.ready <= w.now })
+	i := slices.IndexFunc(c.active, func(f *fetch) bool { return f.ready <= w.now && f.conn.next <= w.now })
 	if i < 0 {
 		w.wakeCDN(p)
 		return
@@ -89,9 +97,11 @@ func (w *world) cdnSends(p *peer) {
 	}
 	n := end - from
 	bytes := float64(n*wire.ChunkBytes) * cdnOverhead
-	rate := w.cfg.CDNBytesPerSec
-	c.ramp.pass(w.now, bytes, p.cdnRTT(), rate)
-	c.ramp.next = max(c.ramp.next, w.now+time.Duration(bytes/rate*float64(time.Second)))
+	if f.first == 0 {
+		f.first = w.now
+	}
+	f.conn.send(w, p, bytes)
+	c.next = max(c.next, w.now) + time.Duration(bytes/w.cfg.CDNBytesPerSec*float64(time.Second))
 	add(&w.total.cdn, w.now, n*wire.ChunkBytes)
 	p.acct.rawCDN += n * wire.ChunkBytes
 	ev := event{
@@ -110,12 +120,14 @@ func (w *world) cdnSends(p *peer) {
 func (w *world) cdnArrived(p *peer, ev event) {
 	f := ev.msg.(*fetch)
 	f.left -= ev.n
+	_, _ = p.sendUp(float64(ev.n*wire.ChunkBytes) * tcpAckRatio) // later ones say the same
 	if f.dead || !p.online {
 		return
 	}
 	p.policy.fetched(f, ev.piece, ev.mask)
 	if f.left == 0 {
 		f.dead = true
+		p.cdn.release(w, f, true)
 		p.policy.fetchDone(f)
 	}
 	p.soon()

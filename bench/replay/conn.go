@@ -2,11 +2,13 @@ package replay
 
 import (
 	"math"
+	"math/bits"
 	"slices"
 	"time"
 
 	"shoal/bench/replay/trace"
 	"shoal/engine/swarm"
+	"shoal/internal/wire"
 )
 
 const (
@@ -19,6 +21,11 @@ const (
 	// country, and of two, without an RTT matrix.
 	regionWay = 10 * time.Millisecond
 	farWay    = 40 * time.Millisecond
+
+	// handshakeBytes is what either side sends until a session stands: QUIC's
+	// Initial packets, which are padded to a full packet, a certificate, tickets,
+	// and what each says of itself.
+	handshakeBytes = 3500
 
 	// reaction is what a node takes to read a message.
 	reaction = time.Millisecond
@@ -39,8 +46,9 @@ type end struct {
 	dialing bool       // its policy waits for a dial
 	slot    swarm.Peer // the core's name for the other side
 	asked   bool       // and got no answer, because the other side has crashed
-	ramp    ramp       // of what this end sends
-	flow    float64    // the downlink's account of what this end receives
+	sender  sender     // of what this end sends
+	srtt    time.Duration
+	flow    float64 // the downlink's account of what this end receives
 }
 
 // of returns p's end, and the other one.
@@ -103,10 +111,11 @@ func (p *peer) dial(other *peer) {
 	}
 	c.rtt, c.near = w.roundTrip(p, other), nearnessOf(p.s, other.s)
 	other.conns = append(other.conns, c)
+	wait := p.sendSurely(handshakeBytes, c.rtt) + other.sendSurely(handshakeBytes, c.rtt) - 2*w.now
 	// One round trip of QUIC's handshake, then the tickets: the dialed side has
 	// the other's after 1.5 round trips, the dialing side after 2.
-	w.events.push(w.now+c.rtt*3/2+reaction, evSession, other).c = c
-	w.events.push(w.now+c.rtt*2+reaction, evDialed, p).c = c
+	w.events.push(w.now+wait+c.rtt*3/2+reaction, evSession, other).c = c
+	w.events.push(w.now+wait+c.rtt*2+reaction, evDialed, p).c = c
 }
 
 // sessionUp is the dialed side's part.
@@ -183,17 +192,47 @@ func (w *world) closed(p *peer, c *conn) {
 // send gives a message to the other side of a session. It waits for the other's
 // loop; words that can wait do not wake it.
 func (p *peer) send(c *conn, msg any, canWait bool) {
-	w := p.w
 	mine, theirs := c.of(p)
 	if theirs.p.crashed {
 		p.ownsNothing(c, mine)
 		return
 	}
-	at := w.now + c.rtt/2 + reaction
+	sent, ok := p.sendUp(messageBytes(msg))
+	if !ok {
+		if datagram(msg) {
+			return // who waits for an answer asks again
+		}
+		sent = p.upFree + retransmit + c.rtt
+	}
+	at := sent + c.rtt/2 + reaction
 	other := theirs.p
 	other.mail = append(other.mail, mail{at: at, mine: theirs, c: c, msg: msg, urgent: !canWait})
 	if !canWait {
 		other.wake(max(at, other.cycled+loopGrain))
+	}
+}
+
+// messageBytes is what a message takes on the line.
+func messageBytes(msg any) float64 {
+	switch msg.(type) {
+	case wire.Request, ask:
+		return requestBytes
+	case wire.Cancel, unask:
+		return cancelBytes
+	case busy:
+		return busyBytes
+	default:
+		return controlBytes
+	}
+}
+
+// datagram tells whether a message goes by itself, and not on the stream.
+func datagram(msg any) bool {
+	switch msg.(type) {
+	case wire.Request, wire.Cancel, busy:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -242,54 +281,108 @@ func (p *peer) readMail() (due time.Duration) {
 	return due
 }
 
-// upload sends what the policy has, as far as the uplink takes it.
+// upload sends what the policy has, as far as its paths' windows take it. What
+// the uplink's queue has no room for is lost.
 func (p *peer) upload() {
-	w := p.w
 	if !p.uploads {
 		return
 	}
 	p.blocked = math.MaxInt64
-	for p.upFree <= w.now+sendAhead {
+	for {
 		b, ok := p.policy.serve()
 		if !ok {
 			break
 		}
-		mine, theirs := b.c.of(p)
-		n := chunkBytes(b.mask)
-		p.upFree = p.line.carry(max(p.upFree, w.now), float64(n)*peerOverhead, true)
-		_, up, _ := p.line.at(w.now)
-		mine.ramp.pass(w.now, float64(n), b.c.rtt, up)
-		p.acct.sent += int64(n)
-		if theirs.p.crashed {
-			continue
-		}
-		mask := w.lose(b.mask)
-		if mask == 0 {
-			continue
-		}
-		e := w.events.push(p.upFree+b.c.rtt/2, evBurst, theirs.p)
-		e.c, e.piece, e.mask, e.n = b.c, b.piece, mask, int64(b.tier)
+		p.sendBurst(b)
 	}
-	next := p.blocked
-	if p.upFree > w.now+sendAhead {
-		next = p.upFree - sendAhead
-	}
-	if next != math.MaxInt64 && (p.upAt <= w.now || next < p.upAt) {
-		p.upAt = next
-		w.events.push(next, evUp, p)
+	if next := p.blocked; next != math.MaxInt64 {
+		p.uploadAt(next)
 	}
 }
 
-// mayServe tells whether c's path takes a burst now. If not, upload is called
-// again when it does.
-func (p *peer) mayServe(c *conn) bool {
-	mine, _ := c.of(p)
-	if mine.ramp.next <= p.w.now {
-		return true
+// uploadAt plans the next evUp.
+func (p *peer) uploadAt(at time.Duration) {
+	w := p.w
+	at = max(at, w.now+50*time.Microsecond) // a timer of the kernel is not better
+	if p.upAt <= w.now || at < p.upAt {
+		p.upAt = at
+		w.events.push(at, evUp, p)
 	}
-	p.blocked = min(p.blocked, mine.ramp.next)
-	return false
 }
+
+// sendBurst puts a burst into the uplink's queue, as far as there is room.
+func (p *peer) sendBurst(b burst) {
+	w := p.w
+	mine, theirs := b.c.of(p)
+	s := &mine.sender
+	chunks := bits.OnesCount64(b.mask)
+	p.acct.sent += int64(chunks * wire.ChunkBytes)
+	number := s.sent(w, int(float64(chunks)*chunkOnWire))
+	fits := min(chunks, int(max(p.uplinkRoom(), 0)/chunkOnWire))
+	if p.upFree <= w.now {
+		fits = chunks
+	}
+	mask := w.lose(lowestChunks(b.mask, fits))
+	at, _ := p.sendUp(float64(fits) * chunkOnWire)
+	if fits == 0 {
+		at = p.upFree
+	}
+	lost := chunks - bits.OnesCount64(mask)
+	s.losing(number, int(float64(lost)*chunkOnWire))
+	if theirs.p.crashed {
+		return
+	}
+	if mask == 0 {
+		// What is sent next would tell, when its ACK comes.
+		s.ackAt(number, at+b.c.rtt+theirs.p.uplinkWait())
+		return
+	}
+	e := w.events.push(at+b.c.rtt/2, evBurst, theirs.p)
+	e.c, e.piece, e.mask, e.n = b.c, b.piece, mask, int64(number)<<tierBits|int64(b.tier)
+}
+
+// tierBits of evBurst's n are the burst's tier; above is the flight's number.
+const tierBits = 2
+
+// lowestChunks returns the n lowest chunks of a mask.
+func lowestChunks(mask uint64, n int) uint64 {
+	if bits.OnesCount64(mask) <= n {
+		return mask
+	}
+	kept := uint64(0)
+	for ; n > 0; n-- {
+		kept |= mask & -mask
+		mask &= mask - 1
+	}
+	return kept
+}
+
+// mayServe is how many chunks c's path takes now. If none, upload is called
+// again when it does.
+func (p *peer) mayServe(c *conn) int {
+	mine, _ := c.of(p)
+	n, again := mine.sender.budget(p.w)
+	if n == 0 {
+		p.blocked = min(p.blocked, again)
+	}
+	return n
+}
+
+// acknowledge answers to a burst of c that p has got. The ACK passes p's own
+// uplink.
+func (p *peer) acknowledge(c *conn, number uint64) {
+	_, theirs := c.of(p)
+	wait := p.uplinkWait()
+	_, _ = p.sendUp(ackBytes) // the next one says the same
+	at := p.w.now + min(c.rtt/4, maxAckDelay)/2 + wait + c.rtt/2
+	if theirs.sender.ackAt(number, at) && theirs.p.online {
+		theirs.p.uploadAt(at)
+	}
+}
+
+// maxAckDelay is for how long a receiver holds an ACK back (engine/transport):
+// a quarter of the round trip, and at most this; half of it on average.
+const maxAckDelay = 25 * time.Millisecond
 
 // lose takes chunks out of a burst by the world's loss ratio.
 func (w *world) lose(mask uint64) uint64 {
@@ -310,6 +403,7 @@ func (w *world) received(p *peer, ev event) {
 	if mine, _ := ev.c.of(p); !mine.up {
 		return
 	}
+	p.acknowledge(ev.c, uint64(ev.n)>>tierBits)
 	n := chunkBytes(ev.mask)
 	p.acct.arrived(ev.c.near, int64(n))
 	add(&w.total.p2p, w.now, int64(n))

@@ -13,20 +13,30 @@
 //
 //   - Time is a queue of events per swarm, keyed by time and sequence. Swarms are
 //     titles; they share nothing, so they run in parallel.
-//   - An access line is an uplink and a downlink, each a server that carries
-//     bursts of at most 16 KiB at the line's present rate (a recorded network
-//     trace, or a constant). The uplink sends in the order in which the peer's
-//     own code hands bursts out (shoal: earliest deadline). The downlink shares
-//     itself between its flows, one per seed and one for the CDN, by start-time
-//     fair queueing (Goyal, Vin, Cheng 1996), weighted by tier. There is no
-//     global max-min recomputation, no packet, no acknowledgement.
-//   - The tiers' weights are equal: one congestion controller serves them all in
-//     the transport that ships today. They are to be calibrated against an
-//     emulated link when it has one of its own for each tier.
-//   - A new channel ramps up as slow start does, doubling per round trip from ten
-//     packets; so does the CDN's connection. Beyond that congestion control is
-//     taken for ideal: no queues but those of the bursts, no back-off. Path loss
-//     takes single chunks out of bursts.
+//   - An access line is an uplink and a downlink, each at the line's present rate
+//     (a recorded network trace, or a constant), carrying bursts of at most
+//     16 KiB. There is no global max-min recomputation and no packet.
+//   - The uplink is a drop-tail queue of Config.UplinkQueue, and all that a node
+//     sends passes it in the order in which it is sent: bursts, requests, control
+//     messages, handshakes, GETs, and acknowledgements, of peers and of TCP. What
+//     finds no room is lost: chunks of bursts and requests for good, what a
+//     transport sends again after its time-out. So a node's uploads delay its own
+//     requests, and what it downloads waits for its acknowledgements.
+//   - What fills that queue is what fills it in a live node: each session sends
+//     within the window of the shipped controller (cc.Cubic), and is paced by it.
+//     Round trips, back-offs and late windows follow from the queues at both
+//     ends. The unit is the burst: an ACK is one per burst, and less than half
+//     a burst of room in a window waits for more. The core hears of round trips
+//     and losses every second, as from the live transport.
+//   - The downlink shares itself between its flows, one per seed and one for the
+//     CDN, by start-time fair queueing (Goyal, Vin, Cheng 1996), weighted by
+//     tier; nothing is lost in it. The tiers' weights are equal: one congestion
+//     controller serves them all in the transport that ships today.
+//   - The CDN's connections start with ten packets and double per round trip, in
+//     which the client's uplink queue counts, until the delay rises (HyStart);
+//     then they gain a packet per round trip. After a pause they start again. One
+//     connection serves all requests, or (CDNHTTP1) each has one.
+//   - Path loss takes single chunks out of bursts.
 //   - A round trip between peers is the sum of both access lines' and of the way
 //     between: from an RTT matrix when there is one, else by region.
 //   - NATs: a pair of which neither side can open a path to the other never
@@ -38,7 +48,7 @@
 //   - A player loads segments one by one, starts at StartBuffer, holds MaxBuffer,
 //     stalls when it runs dry, and reports with CMCD when it asks. It appends
 //     whole segments, or progressively. Between arrival and the first segment
-//     lie openRoundTrips to the CDN: the connection and two playlists.
+//     lie Config.OpenRoundTrips to the CDN.
 //   - A title's pieces are numbered through per rendition, segments begin at
 //     piece borders and have the bitrate's size on average. Files are chapters of
 //     about ten minutes. A live chapter's segments become known as they are
@@ -55,7 +65,7 @@
 //
 // # What is not modelled
 //
-// Packets, cross traffic, Wi-Fi, disks, the cost of the manifest and of piece
+// Packets, cross traffic, Wi-Fi, disks, the bytes of the manifest and of piece
 // hashes, polluters, an origin that fails, relays, and adaptation of the bitrate
 // within a session: a viewer stays on the rendition that its trace says or its
 // line can carry.

@@ -35,6 +35,8 @@ func homely(id string, start, linger time.Duration) Session {
 // pieces until 400,000 bytes are reached, which the seventh does. The eighth
 // and all that follows, 73 pieces, comes from peers.
 //
+// The uplinks' queues have room for all of it: nothing is lost.
+//
 // c comes while b is still there, and may be served by either.
 //
 // The twin takes 3 × 80 pieces from the CDN. Of what was played, one copy must
@@ -43,7 +45,7 @@ func TestThreePeersGetExactlyTheseBytes(t *testing.T) {
 	sessions := []Session{
 		homely("a", 0, 5*time.Minute), homely("b", 2*time.Minute, 0), homely("c", 2*time.Minute+40*time.Second, 0),
 	}
-	results, err := Run(context.Background(), Config{Seed: 1, Policies: []string{"shoal", "cdn-only"}}, sessions, nil)
+	results, err := Run(context.Background(), Config{Seed: 1, Policies: []string{"shoal", "cdn-only"}, UplinkQueue: 4 << 20}, sessions, nil)
 	require.NoError(t, err)
 	shoal, twin := results[0], results[1]
 	a, b, c := shoal.PerSession[0], shoal.PerSession[1], shoal.PerSession[2]

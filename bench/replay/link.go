@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"shoal/bench/replay/trace"
+	"shoal/internal/wire"
 )
 
 const (
@@ -12,12 +13,8 @@ const (
 	// sealing, UDP and IP (6 %, design.md §6); TLS, TCP and IP.
 	peerOverhead = 1.06
 	cdnOverhead  = 1.04
-	// sendAhead is how much an uplink takes on beyond the present moment: what a
-	// pacer and the kernel hold.
-	sendAhead = 10 * time.Millisecond
-	// initialWindow is what a path carries in its first round trip: ten packets
-	// (RFC 6928), one burst.
-	initialWindow = 16 << 10
+	// chunkOnWire is a whole chunk with its headers.
+	chunkOnWire = wire.ChunkBytes * peerOverhead
 	// cdnInDownlink bounds the CDN's bursts that wait in a downlink: a window of
 	// 64 KiB beyond what the line carries.
 	cdnInDownlink = 4
@@ -90,28 +87,15 @@ func (l *line) carry(from time.Duration, bytes float64, uplink bool) time.Durati
 	return from + outage
 }
 
-// ramp is a path's slow start: from the initial window, doubling per round trip.
-type ramp struct {
-	window float64 // bytes per round trip; +Inf: open
-	next   time.Duration
-}
-
-// pass records a burst at now and returns nothing: next says when the following
-// one may leave. The path is open once the ramp exceeds rate twice.
-func (r *ramp) pass(now time.Duration, bytes float64, rtt time.Duration, rate float64) {
-	if math.IsInf(r.window, 1) {
-		return
+// sent is what the uplink carries between two times, in bytes.
+func (l *line) sent(from, to time.Duration) (bytes float64) {
+	for t := from; t < to; {
+		_, up, until := l.at(t)
+		until = min(until, to)
+		bytes += up * (until - t).Seconds()
+		t = until
 	}
-	if r.window == 0 {
-		r.window = initialWindow
-	}
-	perSec := r.window / max(rtt.Seconds(), 1e-4)
-	if perSec > 2*rate {
-		r.window = math.Inf(1)
-		return
-	}
-	r.next = max(r.next, now) + time.Duration(bytes/perSec*float64(time.Second))
-	r.window += bytes
+	return bytes
 }
 
 // queued is a burst that waits for a downlink.

@@ -203,7 +203,7 @@ func (w *world) arriveAt(p *peer) {
 	p.upkeep = w.now
 	p.viewer.at = w.now
 	p.kick()
-	w.events.push(w.now+openRoundTrips*p.cdnRTT(), evPlay, p)
+	w.events.push(w.now+time.Duration(w.cfg.OpenRoundTrips)*p.cdnRTT(), evPlay, p)
 	for _, s := range p.s.Seeks {
 		w.events.push(w.now+s.At, evSeek, p).n = int64(s.To)
 	}

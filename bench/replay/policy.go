@@ -41,7 +41,7 @@ type policy interface {
 type burst struct {
 	c     *conn
 	piece uint32
-	mask  uint64 // at most 16 chunks
+	mask  uint64 // at most 16 chunks, and what mayServe allowed
 	tier  uint8
 }
 

@@ -285,7 +285,7 @@ func (r *rival) serve() (burst, bool) {
 	for range r.neighbours {
 		r.turn = (r.turn + 1) % len(r.neighbours)
 		n := r.neighbours[r.turn]
-		if len(n.queue) == 0 || !r.plan.mayServe(r, n) || !r.p.mayServe(n.c) {
+		if len(n.queue) == 0 || !r.plan.mayServe(r, n) || r.p.mayServe(n.c) == 0 {
 			continue
 		}
 		mask := uint64(1<<chunksPerBurst-1) << bitsSet(n.sent)

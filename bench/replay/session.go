@@ -48,8 +48,19 @@ type Config struct {
 	CDNRTT time.Duration
 	// CDNBytesPerSec is what the CDN gives one client. Default 12.5e6 (100 Mbit/s).
 	CDNBytesPerSec float64
+	// OpenRoundTrips to the CDN lie between a viewer's arrival and the request for
+	// the first segment. Default 4: TCP, TLS 1.3 and two playlists, beside which a
+	// node reads its manifest.
+	OpenRoundTrips int
+	// CDNHTTP1: each request under way takes a connection of its own, without TLS,
+	// as to an origin of HTTP/1.1. Otherwise all share one.
+	CDNHTTP1 bool
 	// RTT is the way between two access lines, by Session.Place. Nil: by region.
 	RTT *trace.Matrix
+	// UplinkQueue is what a home router buffers in front of the uplink, in bytes;
+	// what finds no room is lost. Default 64 KiB, the smallest of the usual sizes
+	// (Kreibich et al., "Netalyzr", IMC 2010, §5.2).
+	UplinkQueue int
 	// LossRatio of datagrams between peers. Default 0.
 	LossRatio float64
 
@@ -77,6 +88,12 @@ func (c Config) withDefaults() Config {
 	set(&c.Ahead, time.Minute)
 	if c.CDNBytesPerSec <= 0 {
 		c.CDNBytesPerSec = 12.5e6
+	}
+	if c.UplinkQueue <= 0 {
+		c.UplinkQueue = 64 << 10
+	}
+	if c.OpenRoundTrips <= 0 {
+		c.OpenRoundTrips = 4
 	}
 	if c.MaxPeers <= 0 {
 		c.MaxPeers = 32

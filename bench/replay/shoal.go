@@ -88,10 +88,7 @@ func newShoal(p *peer) policy {
 		b.known[i] = make([]knownFile, len(r.chapters))
 	}
 	b.budget = func(slot swarm.Peer) int {
-		if p.mayServe(b.slots[slot]) {
-			return chunksPerBurst
-		}
-		return 0
+		return p.mayServe(b.slots[slot])
 	}
 	return b
 }
@@ -247,6 +244,7 @@ func (b *shoal) viewerGone() {
 // second is the upkeep of engine and proxy.
 func (b *shoal) second(watching bool) {
 	w := b.p.w
+	b.measurePaths()
 	if !watching {
 		return
 	}
@@ -259,6 +257,21 @@ func (b *shoal) second(watching bool) {
 	}
 	if b.open && b.deadline != 0 && w.now >= b.deadline && w.now-b.moved >= readerStall {
 		b.failRead() // answered 504
+	}
+}
+
+// measurePaths tells the core how long the paths are at present: both ends'
+// queues are part of them.
+func (b *shoal) measurePaths() {
+	for _, c := range b.p.conns {
+		if mine, theirs := c.of(b.p); mine.up {
+			rtt := c.rtt + b.p.uplinkWait() + theirs.p.uplinkWait()
+			if mine.srtt == 0 {
+				mine.srtt = c.rtt
+			}
+			mine.srtt = (mine.srtt + rtt) / 2
+			b.core.PathStats(b.p.w.clock(), mine.slot, mine.srtt, mine.sender.lossRatio())
+		}
 	}
 }
 
@@ -340,7 +353,7 @@ func (b *shoal) fetched(f *fetch, piece uint32, mask uint64) {
 func (b *shoal) fetchDone(f *fetch) {
 	now := b.p.w.now
 	b.core.FetchDone(b.p.w.clock(), f.user.(swarm.FetchID), swarm.FetchResult{
-		Bytes: f.to * wire.ChunkBytes, TTFB: f.ready - f.begun, Duration: now - f.begun,
+		Bytes: f.to * wire.ChunkBytes, TTFB: f.first - f.begun, Duration: now - f.begun,
 	})
 }
 

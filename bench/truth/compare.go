@@ -16,6 +16,9 @@ const (
 	// median, as shares; inside the real runs' spread is as good.
 	savingWithin = 0.05
 	stallsWithin = 0.01
+	// openRoundTrips: TCP, the playlist or meanwhile the manifest's header, a frame
+	// of the manifest's path index, a page, and the initialization segment.
+	openRoundTrips = 5
 	// replaySeeds: the replay's figure is the median of as many.
 	replaySeeds = 5
 )
@@ -29,12 +32,12 @@ type replayResult struct {
 	CDNStartup   float64   `json:"cdn_startup_bytes"`
 	CDNFirstCopy float64   `json:"cdn_first_copy_bytes"`
 	CDNRescue    float64   `json:"cdn_rescue_bytes"`
-	Sent         []float64 `json:"sent_bytes"`
+	Viewers      []figures `json:"viewers"`
 }
 
 func (r *replayResult) sentMB() (texts []string) {
-	for _, n := range r.Sent {
-		texts = append(texts, fmt.Sprintf("%.1f", n/1e6))
+	for _, v := range r.Viewers {
+		texts = append(texts, fmt.Sprintf("%.1f", v.SentMB))
 	}
 	return texts
 }
@@ -107,6 +110,7 @@ func (w *world) replay(ctx context.Context, t *title, seed uint64) (*replayResul
 	got, err := replay.Run(ctx, replay.Config{
 		Seed: seed, Policies: []string{"shoal"}, Segment: segmentLength, CDNRTT: originWay,
 		MaxBuffer: 30 * time.Second, Cache: 256 << 20,
+		UplinkQueue: w.uplinkQueueKiB << 10, CDNHTTP1: true, OpenRoundTrips: openRoundTrips,
 	}, sessions, nil)
 	if err != nil {
 		return nil, err
@@ -119,8 +123,8 @@ func (w *world) replay(ctx context.Context, t *title, seed uint64) (*replayResul
 			Seed: seed, Saving: r.Saving, StallRatio: r.StallRatio, StartupP50: r.StartupMsP50,
 			CDNStartup: float64(r.CDNStartupBytes), CDNFirstCopy: float64(r.CDNFirstCopyBytes), CDNRescue: float64(r.CDNRescueBytes),
 		}
-		for _, p := range r.PerSession {
-			out.Sent = append(out.Sent, float64(p.Sent))
+		for i := range r.PerSession {
+			out.Viewers = append(out.Viewers, replayed(&r.PerSession[i]))
 		}
 		return out, nil
 	}

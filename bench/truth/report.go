@@ -40,6 +40,9 @@ type viewerResult struct {
 	Stalls        int     `json:"stalls"`
 	StalledS      float64 `json:"stalled_s"`
 	PlayedS       float64 `json:"played_s"`
+
+	Timeline []sample  `json:"timeline"`
+	Uplink   []carried `json:"uplink"` // what the household's uplink carried
 }
 
 // sources are bytes by where their pieces came from.
@@ -84,6 +87,7 @@ type runResult struct {
 	DeviceDrops  int64            `json:"device_drops"`
 	LateP95Milli float64          `json:"late_p95_ms"` // the emulator's; see bench/emulator
 	WaitMillis   float64          `json:"wait_ms"`     // for a processor, mean of the nodes' threads
+	Load         string           `json:"load"`        // of the machine over the run's last 1 and 5 minutes
 	Viewers      []viewerResult   `json:"viewers"`
 	// Lines are the origin's, then the households', as in the sessions file.
 	Lines []emulator.LineStats `json:"lines"`
@@ -140,9 +144,9 @@ func (r *runResult) line(scale float64, number int) string {
 		reasons = append(reasons, fmt.Sprintf("%s %.1f", name, float64(r.CDNReasons[name])/1e6))
 	}
 	return fmt.Sprintf("scale %g run %d: saving %.1f %% (all bytes %.1f %%), stalled %.2f %% in %d stalls, start %.0f ms (slowest %.0f); "+
-		"CDN MB: %s; sent MB: %s; emulator late p95 %.1f ms, waits %.2f ms, %d device drops, mixed %.1f %%, unseen %.1f %%",
+		"CDN MB: %s; sent MB: %s; emulator late p95 %.1f ms, waits %.2f ms, load %s, %d device drops, mixed %.1f %%, unseen %.1f %%",
 		scale, number, 100*r.Saving, 100*r.RawSaving, 100*r.StallRatio, r.Stalls, r.StartupP50, r.StartupMax,
-		strings.Join(reasons, ", "), strings.Join(ups, " "), r.LateP95Milli, r.WaitMillis, r.DeviceDrops, 100*r.MixedShare, 100*r.UnseenShare)
+		strings.Join(reasons, ", "), strings.Join(ups, " "), r.LateP95Milli, r.WaitMillis, r.Load, r.DeviceDrops, 100*r.MixedShare, 100*r.UnseenShare)
 }
 
 func sortedKeys(m map[string]int64) (keys []string) {
@@ -230,6 +234,7 @@ func (s *scaleResult) print(out io.Writer) {
 		text += fmt.Sprintf("scale %g, replay, seed %d: saving %.1f %%, stalled %.2f %%, start %.0f ms; CDN MB played: startup %.1f, first copy %.1f, rescue %.1f; sent MB: %s\n",
 			s.Scale, r.Seed, 100*r.Saving, 100*r.StallRatio, r.StartupP50, r.CDNStartup/1e6, r.CDNFirstCopy/1e6, r.CDNRescue/1e6, strings.Join(r.sentMB(), " "))
 	}
+	text += s.byViewer()
 	for _, c := range s.Checks {
 		text += c.String() + "\n"
 	}

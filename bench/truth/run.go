@@ -23,7 +23,12 @@ func (l *lab) run(ctx context.Context, w *world, name string) (r *runResult, err
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	network, err := emulator.NewStar(w.seed, w.links())
+	links := w.links()
+	uplinks := make([]kindCount, len(w.homes))
+	for i := range w.homes {
+		links[i+1].Up.Observe = uplinks[i].observe
+	}
+	network, err := emulator.NewStar(w.seed, links)
 	if err != nil {
 		return nil, err
 	}
@@ -46,9 +51,11 @@ func (l *lab) run(ctx context.Context, w *world, name string) (r *runResult, err
 	if err := watchAll(ctx, sessions, time.Now().Add(settle)); err != nil {
 		return nil, err
 	}
-	r = &runResult{WaitMillis: float64(waiting(sessions)) / float64(time.Millisecond)}
-	for _, s := range sessions {
-		r.Viewers = append(r.Viewers, s.result(l.title))
+	r = &runResult{WaitMillis: float64(waiting(sessions)) / float64(time.Millisecond), Load: machineLoad()}
+	for i, s := range sessions {
+		v := s.result(l.title)
+		v.Uplink = uplinks[i].list()
+		r.Viewers = append(r.Viewers, v)
 	}
 	r.sum()
 	stats, err := network.Stats()

@@ -32,6 +32,7 @@ type session struct {
 	status   engine.Status
 	report   player.Report
 	segments map[string]segment
+	samples  []sample
 }
 
 // segment is where a segment's pieces came from.
@@ -73,6 +74,7 @@ func (s *session) watch(ctx context.Context, until time.Time) (err error) {
 	}
 	s.observing.Go(s.readReports)
 	s.observing.Go(func() { s.followNode(ctx) })
+	s.observing.Go(func() { s.sample(ctx, until) })
 	select {
 	case <-ctx.Done():
 	case <-s.player.done:
@@ -87,6 +89,31 @@ func (s *session) watch(ctx context.Context, until time.Time) (err error) {
 	s.player.crash()
 	s.observing.Wait()
 	return err
+}
+
+// sample takes the timeline.
+func (s *session) sample(ctx context.Context, until time.Time) {
+	begin := until.Add(-s.home.Start - s.home.Watch)
+	for at := s.home.Start + sampleEvery; ; at += sampleEvery {
+		next := time.NewTimer(time.Until(begin.Add(at)))
+		defer next.Stop()
+		select {
+		case <-ctx.Done():
+			return
+		case <-next.C:
+		}
+		s.mu.Lock()
+		x := sample{
+			AtS: at.Seconds(), P2PBytes: s.status.Bytes.P2P, CDNBytes: s.status.Bytes.CDN, SentBytes: s.status.Bytes.Served,
+			PlayedS: s.report.Position.Seconds(), StalledS: s.report.Stalled.Seconds(), BufferS: s.report.Buffer.Seconds(),
+			Peers: len(s.status.Seeds), Duplicates: s.status.Bytes.Duplicate,
+		}
+		for _, p := range s.status.Seeds {
+			x.RTTMillis += p.RTTMillis / float64(len(s.status.Seeds))
+		}
+		s.samples = append(s.samples, x)
+		s.mu.Unlock()
+	}
 }
 
 // readReports keeps the player's last report.
@@ -168,7 +195,7 @@ func (s *session) result(t *title) viewerResult {
 		RawP2PBytes: s.status.Bytes.P2P, RawCDNBytes: s.status.Bytes.CDN, CDNReasons: s.status.CDNReasons,
 		SentBytes: s.status.Bytes.Served, DuplicateBytes: s.status.Bytes.Duplicate,
 		Stalls: s.report.Stalls, StalledS: s.report.Stalled.Seconds(), PlayedS: s.report.Position.Seconds(),
-		StartupMillis: -1,
+		StartupMillis: -1, Timeline: s.samples,
 	}
 	if s.report.State == player.Loading || s.report.State == "" {
 		return r

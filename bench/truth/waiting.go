@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -32,4 +33,15 @@ func waiting(sessions []*session) time.Duration {
 		return 0
 	}
 	return time.Duration(wait / times)
+}
+
+// machineLoad is the load average over one and five minutes, of everything that
+// runs on the machine; empty where the kernel does not tell.
+func machineLoad() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return ""
+	}
+	fields := strings.Fields(string(text))
+	return strings.Join(fields[:min(2, len(fields))], " ")
 }

@@ -53,12 +53,11 @@ type home struct {
 
 // world is what the real runs and the replay have in common.
 type world struct {
-	homes  []home
-	kbps   int // of the title
-	length time.Duration
-	seed   uint64
-	// uplinkQueueKiB: the replay has no such queue.
-	uplinkQueueKiB int
+	homes          []home
+	kbps           int // of the title
+	length         time.Duration
+	seed           uint64
+	uplinkQueueKiB int // of each household
 }
 
 // newWorld draws a world. The order of the households' lines, the joins and the

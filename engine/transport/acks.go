@@ -22,11 +22,26 @@ const (
 	// would wait for the timer in every round.
 	eagerPackets = 128
 	eagerEvery   = 2
+
+	// maxTold is how many ACKs name a range after it last changed. A lost packet
+	// is never sent again under its number, so that its gap stays for ever, and
+	// without this every ACK of a path that has lost 64 packets would have 64
+	// ranges: as much as half of what a thin uplink carries. That so many ACKs in
+	// a row are lost while packets arrive means that the way back is down; the
+	// sender then takes packets for lost that were not, and backs off.
+	maxTold = 8
 )
+
+// A reportedRange is a run of packet numbers that arrived, and how many ACKs
+// have named it as it is.
+type reportedRange struct {
+	wire.AckRange
+	told int
+}
 
 // An ackTracker remembers what arrived and when to say so.
 type ackTracker struct {
-	ranges     []wire.AckRange // newest first, at most wire.MaxAckRanges
+	ranges     []reportedRange // newest first, at most wire.MaxAckRanges
 	largestAt  time.Time       // when ranges[0].Last arrived
 	unacked    int             // packets since the last ACK that want one
 	total      int             // packets that wanted one, up to eagerPackets
@@ -67,9 +82,19 @@ func (t *ackTracker) delay() time.Duration {
 // due tells whether an ACK should leave now.
 func (t *ackTracker) due(now time.Time) bool { return !t.dueAt.IsZero() && !now.Before(t.dueAt) }
 
-// fill writes what to say into a; the caller sends it.
+// fill writes what to say into a, reusing its Ranges; the caller sends it. What
+// has been said often enough is forgotten, all but the newest range.
 func (t *ackTracker) fill(now time.Time, a *wire.Ack) {
-	a.Ranges = t.ranges
+	a.Ranges = a.Ranges[:0]
+	kept := t.ranges[:0]
+	for i, r := range t.ranges {
+		a.Ranges = append(a.Ranges, r.AckRange)
+		r.told++
+		if i == 0 || r.told < maxTold {
+			kept = append(kept, r)
+		}
+	}
+	t.ranges = kept
 	a.Delay = max(now.Sub(t.largestAt), 0)
 	t.unacked = 0
 	t.dueAt = time.Time{}
@@ -79,13 +104,13 @@ func (t *ackTracker) fill(now time.Time, a *wire.Ack) {
 // end: a new gap, or an old one being filled. Either is news for the sender.
 func (t *ackTracker) insert(now time.Time, number uint64) (offEnd bool) {
 	if len(t.ranges) == 0 {
-		t.ranges = append(t.ranges, wire.AckRange{First: number, Last: number})
+		t.open(0, number)
 		t.largestAt = now
 		return number != 0
 	}
 	newest := &t.ranges[0]
 	if number == newest.Last+1 {
-		newest.Last = number
+		newest.Last, newest.told = number, 0
 		t.largestAt = now
 		return false
 	}
@@ -101,13 +126,13 @@ func (t *ackTracker) insert(now time.Time, number uint64) (offEnd bool) {
 			t.open(i, number)
 			return true
 		case number == r.Last+1:
-			r.Last = number
+			r.Last, r.told = number, 0
 			t.join(i - 1)
 			return true
 		case number >= r.First:
 			return false // the replay filter lets no such number through
 		case number == r.First-1:
-			r.First = number
+			r.First, r.told = number, 0
 			t.join(i)
 			return true
 		}
@@ -123,10 +148,10 @@ func (t *ackTracker) open(i int, number uint64) {
 		return
 	}
 	if len(t.ranges) < wire.MaxAckRanges {
-		t.ranges = append(t.ranges, wire.AckRange{})
+		t.ranges = append(t.ranges, reportedRange{})
 	}
 	copy(t.ranges[i+1:], t.ranges[i:])
-	t.ranges[i] = wire.AckRange{First: number, Last: number}
+	t.ranges[i] = reportedRange{AckRange: wire.AckRange{First: number, Last: number}}
 }
 
 // join merges range i with the next older one if nothing is between them.
@@ -134,6 +159,6 @@ func (t *ackTracker) join(i int) {
 	if i < 0 || i+1 >= len(t.ranges) || t.ranges[i].First != t.ranges[i+1].Last+1 {
 		return
 	}
-	t.ranges[i].First = t.ranges[i+1].First
+	t.ranges[i].First, t.ranges[i].told = t.ranges[i+1].First, 0
 	t.ranges = append(t.ranges[:i+1], t.ranges[i+2:]...)
 }

@@ -93,7 +93,6 @@ func (c *Channel) sendAck(now time.Time) {
 	}
 	g.ack.RateCapBytesPerSec = c.rateCap
 	body := wire.AppendAck(g.scratch[:0], &g.ack)
-	g.ack.Ranges = nil // the tracker's
 	c.seal(now, wire.Header{Kind: wire.KindAck}, body, &c.path, false)
 }
 

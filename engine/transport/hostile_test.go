@@ -24,10 +24,13 @@ type state struct {
 
 func (s *side) state() state {
 	st := state{
-		s.channel.replay.next, slices.Clone(s.channel.replay.words), slices.Clone(s.channel.acks.ranges), s.channel.packetsIn,
+		s.channel.replay.next, slices.Clone(s.channel.replay.words), nil, s.channel.packetsIn,
 		s.channel.path,
 		candidatePath{},
 		len(s.got),
+	}
+	for _, r := range s.channel.acks.ranges {
+		st.acks = append(st.acks, r.AckRange)
 	}
 	if s.channel.candidate != nil {
 		st.candidate = *s.channel.candidate
