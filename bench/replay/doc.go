@@ -39,10 +39,10 @@
 //     stalls when it runs dry, and reports with CMCD when it asks. It appends
 //     whole segments, or progressively. Between arrival and the first segment
 //     lie openRoundTrips to the CDN: the connection and two playlists.
-//   - A title's pieces are numbered through per rendition, segments begin at
-//     piece borders and have the bitrate's size on average. Files are chapters of
-//     about ten minutes. A live chapter's segments become known as they are
-//     published, before the player may ask for them.
+//   - A title's pieces are numbered through, segments begin at
+//     piece borders and have the bitrate's size on average. A film's files are
+//     chapters of about ten minutes. A live title has a file for each segment,
+//     which becomes known as it is published, before the player may ask for it.
 //   - A viewer leaves at a wall time that the trace gives, watching or not, then
 //     may linger as a seed, and leaves with or without a goodbye.
 //   - Announcements of single pieces wait at their reader for its next round of

@@ -15,10 +15,14 @@ type swarmBound struct {
 	bytes  int64
 }
 
+// played is a segment of a rendition.
 type played struct {
 	rendition uint16
 	seg       int
 }
+
+// after returns the segment n later.
+func (p played) after(n int) played { return played{p.rendition, p.seg + n} }
 
 // add takes a session that has ended.
 func (b *swarmBound) add(w *world, p *peer) {
@@ -34,7 +38,7 @@ func (b *swarmBound) add(w *world, p *peer) {
 	}
 	for _, s := range p.acct.segments {
 		for _, n := range s.cdn {
-			b.wasted[played{p.rendition.id, s.seg}] += n
+			b.wasted[s.segment] += n
 		}
 	}
 	for _, r := range p.acct.runs {
@@ -42,13 +46,13 @@ func (b *swarmBound) add(w *world, p *peer) {
 			continue
 		}
 		for i := range r.count {
-			seg := r.seg + i
-			n := p.rendition.bytes(seg)
-			release := max(p.arrived, w.media.publishedAt(seg))
+			seg := r.first.after(i)
+			n := w.media.renditions[seg.rendition].bytes(seg.seg)
+			release := max(p.arrived, w.media.publishedAt(seg.seg))
 			b.jobs = append(b.jobs, bound.Job{
 				Release: release, Deadline: r.at + time.Duration(i)*w.media.segment, Bytes: float64(n),
 			})
-			b.played[played{p.rendition.id, seg}] = n
+			b.played[seg] = n
 			b.bytes += n
 		}
 	}

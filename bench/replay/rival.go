@@ -68,7 +68,7 @@ func (r *rival) other(n *neighbour) *peer {
 // has tells whether a neighbour has a piece.
 func (r *rival) has(n *neighbour, piece uint32) bool {
 	o := r.other(n)
-	return o.online && o.rendition == r.p.rendition && o.holds(piece)
+	return o.online && o.holds(piece)
 }
 
 func (r *rival) progress(piece uint32) *partial {
@@ -162,7 +162,7 @@ func (r *rival) take(piece uint32, t *partial, fresh uint64) {
 	p2p := int64(t.p2p) * wire.ChunkBytes
 	var cdn [reasonCount]int64
 	cdn[why] = wire.PieceBytes - p2p
-	r.p.acct.got(r.p.rendition.segmentOf(piece), p2p, cdn)
+	r.p.got(piece, p2p, cdn)
 	r.changed = true
 	r.p.hold(piece)
 }

@@ -56,6 +56,11 @@ func Run(ctx context.Context, cfg Config, sessions []Session, meter *Meter) ([]R
 	if slices.ContainsFunc(swarms, func(s *swarmSessions) bool { return len(s.sessions) > swarmMax }) {
 		return nil, fmt.Errorf("a title has more than %d sessions", swarmMax)
 	}
+	for _, s := range swarms {
+		if _, err := newMedia(cfg, s.title, s.sessions); err != nil {
+			return nil, err
+		}
+	}
 	all := play(ctx, cfg, names, swarms, meter)
 	results := make([]Result, len(cfg.Policies))
 	for i, name := range cfg.Policies {

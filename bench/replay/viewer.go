@@ -69,7 +69,7 @@ func (p *peer) advancePlayer() {
 		to := min(v.position+now-v.at, v.edge)
 		for v.shown < m.segments && m.start(v.shown) < to {
 			at := v.at + max(m.start(v.shown)-v.position, 0)
-			p.acct.shown(at, v.shown, p.rendition.bytes(v.shown), m.segment)
+			p.acct.shown(at, played{p.rendition.id, v.shown}, p.rendition.bytes(v.shown), m.segment)
 			v.shown++
 		}
 		p.acct.played += to - v.position
