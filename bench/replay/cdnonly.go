@@ -37,6 +37,7 @@ func (b *cdnOnly) want(int) {
 }
 
 func (b *cdnOnly) fetched(_ *fetch, piece uint32, mask uint64) {
+	b.p.viewer.firstByte(b.p.w.now)
 	left, ok := b.left[piece]
 	if !ok {
 		return // it was here

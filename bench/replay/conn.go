@@ -306,6 +306,7 @@ func (w *world) received(p *peer, ev event) {
 	n := chunkBytes(ev.mask)
 	p.acct.arrived(p.s, theirs.p.s, int64(n))
 	add(&w.total.p2p, w.now, int64(n))
+	p.cameOverLine(int64(n), false)
 	p.policy.burst(ev.c, ev.piece, ev.mask)
 	p.soon()
 }

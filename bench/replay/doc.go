@@ -56,9 +56,9 @@
 // # What is not modelled
 //
 // Packets, cross traffic, Wi-Fi, disks, the cost of the manifest and of piece
-// hashes, polluters, an origin that fails, relays, and adaptation of the bitrate
-// within a session: a viewer stays on the rendition that its trace says or its
-// line can carry.
+// hashes, polluters, an origin that fails, and relays, which the live node does
+// not have either. Sessions that do not adapt stay on the rendition that their
+// trace says, whether their line carries it or not.
 //
 // # Use
 //

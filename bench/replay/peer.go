@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"shoal/bench/player/abr"
 	"shoal/internal/wire"
 	"shoal/tracker"
 )
@@ -115,6 +116,9 @@ func newPeer(w *world, index int, s *Session) *peer {
 	binary.BigEndian.PutUint64(p.id[4:], w.seed)
 	p.rng = rand.New(rand.NewPCG(w.seed, uint64(index)))
 	p.shelves = make([]shelf, len(w.media.renditions))
+	if s.Adapts {
+		p.viewer.adapting = &adapting{estimate: abr.New()}
+	}
 	p.phase = time.Duration(p.rng.Int64N(int64(w.media.segment / 2)))
 	return p
 }
@@ -219,25 +223,38 @@ func (p *peer) holdsOf(r *rendition, seg int) bool {
 	}
 	c := seg / r.m.perFile
 	h := p.shelves[r.id].at(c)
-	return h != nil && uint32(h.pieces[seg-c*r.m.perFile]) == r.firstPiece(seg+1)-r.firstPiece(seg)
+	return h != nil && h.pieces[seg-c*r.m.perFile] == r.firstPiece(seg+1)-r.firstPiece(seg)
 }
 
-// heldRange is the media range around the playhead that is held without a gap.
+// heldRange is the media range around the playhead that is held without a gap
+// on some rendition: the longest one counts.
 func (p *peer) heldRange() (from, to time.Duration) {
+	for i, r := range p.w.media.renditions {
+		if len(p.shelves[i].list) == 0 {
+			continue
+		}
+		if f, t := p.heldRangeOf(r); t-f > to-from {
+			from, to = f, t
+		}
+	}
+	return from, to
+}
+
+func (p *peer) heldRangeOf(r *rendition) (from, to time.Duration) {
 	m := p.w.media
 	seg := int(p.viewer.position / m.segment)
 	last := min(seg+int(chapterLength/m.segment), m.segments)
-	for seg < last && !p.holdsSegment(seg) {
+	for seg < last && !p.holdsOf(r, seg) {
 		seg++ // what it holds may begin later
 	}
 	if seg == last {
 		return 0, 0
 	}
 	first, end := seg, seg+1
-	for p.holdsSegment(first - 1) {
+	for p.holdsOf(r, first-1) {
 		first--
 	}
-	for p.holdsSegment(end) {
+	for p.holdsOf(r, end) {
 		end++
 	}
 	return m.start(first), m.start(end)
@@ -363,7 +380,7 @@ func (w *world) announce(p *peer) {
 	w.events.push(p.announceAt, evAnnounce, p)
 	p.advancePlayer()
 	from, to := p.heldRange()
-	size := int64(p.rendition.end-p.rendition.base) * wire.PieceBytes
+	size := int64(w.media.renditions[len(w.media.renditions)-1].end) * wire.PieceBytes
 	up := 0
 	for _, c := range p.conns {
 		if mine, _ := c.of(p); mine.up {

@@ -49,6 +49,7 @@ type shoal struct {
 	known []sparse[knownFile] // by rendition and chapter
 
 	wantID    swarm.WantID
+	fetches   int  // of the CDN that are under way
 	open      bool // a read is open
 	wanted    uint32
 	deadline  time.Duration
@@ -189,6 +190,12 @@ func (b *shoal) want(seg int) {
 	if !w.cfg.Progressive {
 		b.deadline = w.now + b.patience()
 	}
+	if rate := b.p.paceRate(); rate > 0 && !w.cfg.Progressive {
+		// Bytes come as fast as the line brings them, where that decides what the
+		// player chooses (engine/proxy/pace.go).
+		line := w.now + patienceMin + time.Duration(float64(b.p.rendition.bytes(seg))/rate*float64(time.Second))
+		b.deadline = min(b.deadline, line)
+	}
 	b.tellWant(v.first)
 }
 
@@ -254,7 +261,7 @@ func (b *shoal) second(watching bool) {
 	if b.retry != 0 && w.now >= b.retry {
 		b.want(b.p.viewer.seg)
 	}
-	if b.open && b.deadline != 0 && w.now >= b.deadline && w.now-b.moved >= readerStall {
+	if b.open && b.deadline != 0 && b.p.viewer.missing > 0 && w.now >= b.deadline && w.now-b.moved >= readerStall {
 		b.failRead() // answered 504
 	}
 }
@@ -331,6 +338,7 @@ func (b *shoal) fetched(f *fetch, piece uint32, mask uint64) {
 }
 
 func (b *shoal) fetchDone(f *fetch) {
+	b.fetches--
 	now := b.p.w.now
 	b.core.FetchDone(b.p.w.clock(), f.user.(swarm.FetchID), swarm.FetchResult{
 		Bytes: f.to * wire.ChunkBytes, TTFB: f.ready - f.begun, Duration: now - f.begun,
@@ -390,6 +398,7 @@ func (b *shoal) advance() time.Duration {
 			break
 		}
 	}
+	b.p.owed(b.fetches > 0, b.core.Awaiting())
 	next := b.core.Next()
 	if next.IsZero() {
 		return math.MaxInt64
@@ -417,6 +426,7 @@ func (b *shoal) act(now time.Time) bool {
 		for _, f := range p.cdn.active {
 			if f.user.(swarm.FetchID) == id {
 				p.cancelFetch(f)
+				b.fetches--
 				break
 			}
 		}
@@ -426,6 +436,7 @@ func (b *shoal) act(now time.Time) bool {
 		base := int64(r.rendition.chapter(r.chapter).first) * wire.ChunksPerPiece
 		from := base + f.Offset/wire.ChunkBytes
 		p.fetch(from, from+f.Length/wire.ChunkBytes, f.ID)
+		b.fetches++
 	}
 	for _, pc := range o.Verify {
 		p.w.events.push(p.w.now+storeDelay, evStored, p).piece = b.number(pc)

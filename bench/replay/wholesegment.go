@@ -143,3 +143,5 @@ func (s *wholeSegment) sorted() []int {
 func (s *wholeSegment) mayServe(*rival, *neighbour) bool { return true }
 
 func (s *wholeSegment) told(*rival, *neighbour, any) {}
+
+func (s *wholeSegment) forget() { clear(s.from); clear(s.http) }
