@@ -106,6 +106,7 @@ func (a *adapting) loadedAll(now time.Duration, bytes int64) {
 
 // cameOverLine counts bytes that reach the node.
 func (p *peer) cameOverLine(n int64, fromCDN bool) {
+	p.cameAt = p.w.now
 	a := p.viewer.adapting
 	if a == nil || p.alone {
 		return

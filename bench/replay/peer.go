@@ -52,6 +52,7 @@ type peer struct {
 	blocked time.Duration // when a path takes a burst again that upload found closed
 	down    downlink
 	cdn     cdn
+	cameAt  time.Duration // when the latest bytes came
 	conns   []*conn
 	mail    []mail
 

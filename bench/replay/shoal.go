@@ -22,6 +22,7 @@ const (
 	patienceMax    = 8 * time.Second
 	underrunMargin = 300 * time.Millisecond
 	readerStall    = time.Second
+	readerPatience = 8 * time.Second
 	// retryAfter is how long a player waits after an answer of 504.
 	retryAfter = time.Second
 	// wantShare of the cache is the most that one read asks for at once.
@@ -261,7 +262,11 @@ func (b *shoal) second(watching bool) {
 	if b.retry != 0 && w.now >= b.retry {
 		b.want(b.p.viewer.seg)
 	}
-	if b.open && b.deadline != 0 && b.p.viewer.missing > 0 && w.now >= b.deadline && w.now-b.moved >= readerStall {
+	stall := readerStall
+	if w.now-b.p.cameAt < readerStall {
+		stall = readerPatience // something arrives, if not what is waited for
+	}
+	if b.open && b.deadline != 0 && b.p.viewer.missing > 0 && w.now >= b.deadline && w.now-b.moved >= stall {
 		b.failRead() // answered 504
 	}
 }

@@ -29,7 +29,7 @@ type replayFlags struct {
 	buffer, cdnRTT, segment         time.Duration
 	progressive, skipBad            bool
 	ladder                          []int
-	crashShare, loss                float64
+	crashShare, loss, networkShare  float64
 }
 
 const replayHelp = `Play recorded sessions through the decision code that ships, on a virtual
@@ -59,6 +59,7 @@ func replayCommand() *cobra.Command {
 	flags.StringVar(&f.sessions, "sessions", "", "CSV `FILE` of sessions (default: a synthetic evening)")
 	flags.StringVar(&f.profile, "profile", "default", "`NAME` of a profile that comes with shoal, or a JSON file: what missing columns are drawn from")
 	flags.StringVar(&f.network, "network", "", "`DIR` of network traces, for the sessions that name one")
+	flags.Float64Var(&f.networkShare, "network-share", 0, "share of the sessions that name no network trace and get one of those in --network, drawn with the seed")
 	flags.StringVar(&f.rtt, "rtt", "", "CSV `FILE`: matrix of round-trip times")
 	flags.StringSliceVar(&f.policies, "policy", []string{"shoal", "cdn-only"}, "policies to compare: "+strings.Join(replay.Policies(), ", "))
 	flags.Uint64Var(&f.seed, "seed", 1, "seed of all randomness")
@@ -143,6 +144,10 @@ func (f *replayFlags) check() error {
 		return errors.New("--from must be before --to")
 	case !(f.crashShare >= 0 && f.crashShare <= 1) || !(f.loss >= 0 && f.loss <= 0.5):
 		return errors.New("--crash-share must be from 0 to 1, and --loss from 0 to 0.5")
+	case !(f.networkShare >= 0 && f.networkShare <= 1):
+		return errors.New("--network-share must be from 0 to 1")
+	case f.networkShare > 0 && f.network == "":
+		return errors.New("--network-share needs the traces: name their folder with --network")
 	}
 	return nil
 }

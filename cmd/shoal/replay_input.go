@@ -101,8 +101,12 @@ func readMatrix(path string) (*trace.Matrix, error) {
 func (f *replayFlags) resolve(p *trace.Profile, networks *trace.Networks, m *trace.Matrix, row trace.Session, n uint64) (replay.Session, error) {
 	rng := rand.New(rand.NewPCG(f.seed, n))
 	s := replay.Session{Session: p.Draw(rng, row), Adapts: f.ladder != nil && row.Track == "" && row.BitrateKbps < 0}
-	crash, place := rng.Float64(), rng.Float64()
+	crash, place, gets, which := rng.Float64(), rng.Float64(), rng.Float64(), rng.Float64()
 	s.Crash = crash < f.crashShare
+	if s.Network == "" && networks != nil && gets < f.networkShare {
+		names := networks.Names()
+		s.Network = names[int(which*float64(len(names)))]
+	}
 	if s.Network != "" && networks != nil {
 		net, ok := networks.Lookup(s.Network)
 		if !ok {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -108,10 +107,8 @@ func printReplay(out io.Writer, results []replay.Result) error {
 	row("p95", func(r *replay.Result) string { return fmt.Sprintf("%.0f ms", r.StartupMsP95) })
 	row("p99", func(r *replay.Result) string { return fmt.Sprintf("%.0f ms", r.StartupMsP99) })
 	row("played", func(r *replay.Result) string { return fmt.Sprintf("%.0f kbit/s", r.MeanKbps) })
-	if slices.ContainsFunc(results, func(r replay.Result) bool { return r.Switches > 0 || r.MeanKbps != r.TwinMeanKbps }) {
-		row("without peers", func(r *replay.Result) string { return fmt.Sprintf("%.0f kbit/s", r.TwinMeanKbps) })
-		row("switches", func(r *replay.Result) string { return fmt.Sprint(r.Switches) })
-	}
+	row("without peers", func(r *replay.Result) string { return fmt.Sprintf("%.0f kbit/s", r.TwinMeanKbps) })
+	row("switches", func(r *replay.Result) string { return fmt.Sprint(r.Switches) })
 	bytes("from peers", func(r *replay.Result) int64 { return r.P2PBytes })
 	bytes("from the CDN", func(r *replay.Result) int64 { return r.CDNBytes })
 	bytes("start-up", func(r *replay.Result) int64 { return r.CDNStartupBytes })

@@ -94,4 +94,57 @@ func TestReplaySkipsBadRowsWhenToldAndCountsThem(t *testing.T) {
 	out, errs, status := replayed(t, twoViewers+"c,never,film,10,,,,,,,,,,,,\n", "--skip-bad")
 	require.Zero(t, status, errs)
 	require.Contains(t, out, "1 rows could not be read and were skipped")
+
+	dir := t.TempDir()
+	name := func(file string) string { return filepath.Join(dir, file) }
+	bad := twoViewers + "c,never,film,10,,,,,,,,,,,,\n"
+	require.EqualValues(t, 1, asJSON(t, bad, "--skip-bad", "--report", name("out.html"), "--events", name("events.csv"))[0]["skipped_rows"])
+	page, err := os.ReadFile(name("out.html"))
+	require.NoError(t, err)
+	require.Contains(t, string(page), "1 rows of the input could not be read")
+	events, err := os.ReadFile(name("events.csv"))
+	require.NoError(t, err)
+	require.Equal(t, 4, strings.Count(string(events), ",false,1\n"), "in each line")
+}
+
+// asJSON runs a replay and returns its policies' results.
+func asJSON(t *testing.T, sessions string, args ...string) []map[string]any {
+	out, errs, status := replayed(t, sessions, append(args, "--json", "-")...)
+	require.Zero(t, status, errs)
+	var doc struct {
+		Policies []map[string]any `json:"policies"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(out), &doc))
+	return doc.Policies
+}
+
+func TestNetworkTracesAreDrawnForSessionsThatNameNone(t *testing.T) {
+	dir := t.TempDir()
+	slow := "t_ms,down_kbps\n0,300\n" // less than the 699 kbit/s that are watched
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "slow.csv"), []byte(slow), 0o644))
+	args := []string{"--policy", "cdn-only", "--network", dir}
+	require.Zero(t, asJSON(t, twoViewers, args...)[0]["stalls"])
+	require.NotZero(t, asJSON(t, twoViewers, append(args, "--network-share", "1")...)[0]["stalls"])
+	_, errs, status := replayed(t, twoViewers, "--network-share", "1")
+	require.Equal(t, exitUsage, status)
+	require.Contains(t, errs, "name their folder with --network")
+}
+
+func TestLadderIsForSessionsWithoutABitrate(t *testing.T) {
+	open := strings.Replace(twoViewers, "bitrate_kbps", "note", 1)
+	r := asJSON(t, open, "--ladder", "350,2097", "--policy", "shoal,cdn-only")
+	for _, policy := range r {
+		require.EqualValues(t, 2, policy["switches"], "each goes up once")
+		require.Equal(t, r[1]["mean_kbps"], policy["mean_kbps"])
+	}
+	for _, c := range []struct{ ladder, says string }{
+		{"350,2097", "every session has its track or bitrate"},
+		{"2097,350", "rising"},
+		{"350", "two bitrates or more"},
+		{"350,x", "invalid"},
+	} {
+		_, errs, status := replayed(t, twoViewers, "--ladder", c.ladder)
+		require.Equal(t, exitUsage, status, c.ladder)
+		require.Contains(t, errs, c.says)
+	}
 }

@@ -76,6 +76,9 @@ func table(results []replay.Result) []tableRow {
 	add("Start-up p50 / p95 / p99", func(r *replay.Result) string {
 		return fmt.Sprintf("%.0f / %.0f / %.0f ms", r.StartupMsP50, r.StartupMsP95, r.StartupMsP99)
 	})
+	add("Mean bitrate", func(r *replay.Result) string { return fmt.Sprintf("%.0f kbit/s", r.MeanKbps) })
+	add("Same without peers", func(r *replay.Result) string { return fmt.Sprintf("%.0f kbit/s", r.TwinMeanKbps) })
+	add("Switches of rendition", func(r *replay.Result) string { return fmt.Sprint(r.Switches) })
 	add("Played from peers", func(r *replay.Result) string { return megabytes(r.P2PBytes) })
 	add("Played from the CDN", func(r *replay.Result) string { return megabytes(r.CDNBytes) })
 	add("of it start-up", func(r *replay.Result) string { return megabytes(r.CDNStartupBytes) })
