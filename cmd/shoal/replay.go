@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -41,7 +42,8 @@ inputs and seed give the same digest, on any number of cores. Every policy plays
 the same sessions on the same lines. docs/replay.md describes the formats, the
 model and its limits.
 
-Interrupt it, and it prints what it has, marked partial.`
+Interrupt it, and it prints what it has, marked partial, writes the files that
+were asked for, and exits with status 1.`
 
 func replayCommand() *cobra.Command {
 	var f replayFlags
@@ -116,7 +118,12 @@ func (f *replayFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	if f.json != "-" {
-		return printReplay(cmd.OutOrStdout(), results)
+		if err := printReplay(cmd.OutOrStdout(), results); err != nil {
+			return err
+		}
+	}
+	if slices.ContainsFunc(results, func(r replay.Result) bool { return r.Partial }) {
+		return errors.New("interrupted: the results are partial")
 	}
 	return nil
 }
