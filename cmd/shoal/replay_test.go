@@ -45,13 +45,6 @@ func TestReplayPrintsPoliciesSideBySideAndWritesFiles(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, json.Unmarshal(data, &doc))
 	require.Len(t, doc.Policies, 3)
-	for _, field := range strings.Split("policy seed digest partial skipped_rows sessions viewer_seconds sim_seconds wall_seconds p2p_bytes cdn_bytes "+
-		"cdn_startup_bytes cdn_first_copy_bytes cdn_rescue_bytes cache_bytes relay_bytes duplicate_bytes wasted_bytes saving net_saving bound "+
-		"saving_over_bound cdn_p95_mbps twin_cdn_p95_mbps stall_ratio stalls startup_ms_p50 startup_ms_p95 startup_ms_p99 same_isp_share "+
-		"same_region_share upload_gini mean_kbps twin_mean_kbps switches", " ") {
-		require.Contains(t, doc.Policies[0], field)
-	}
-	require.Len(t, doc.Policies[0], 35, "and no others")
 	require.Greater(t, doc.Policies[0]["saving"], 0.2)
 
 	page, err := os.ReadFile(name("out.html"))
