@@ -27,7 +27,7 @@ Set TRACES to a folder with recordings of the P2P live streaming dataset
 (https://github.com/j-maz/p2p-live-streaming-dataset, MIT), summed by peer into
 files named peers_*.csv, as docs/replay.md describes under "From public formats":
   make bench-replay TRACES=/path/to/traces
-Ofcom's panel of home lines (panel.csv) is used for the lines if it is there, too.`
+Ofcom's panel of home lines (panel.csv) is used for the lines if it is there, too`
 
 func main() {
 	var r run
