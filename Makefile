@@ -7,10 +7,10 @@ LINT      = go tool -modfile=tools/go.mod golangci-lint
 E2E       = $(sort $(dir $(shell grep -rl --include='*_test.go' '^//go:build.*\be2e\b' .)))
 BENCHES   = $(sort $(dir $(shell grep -rl --include='*_test.go' '^func Benchmark' .)))
 
-.PHONY: help demo build test race fuzz lint vet bench bench-truth check deps media e2e clean
+.PHONY: help demo build test race fuzz lint vet bench bench-truth bench-replay check deps media e2e clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: build ## Watch the sample title through a swarm of real processes
 	./build/shoal demo
@@ -39,13 +39,16 @@ vet: ## Run go vet, end-to-end tests included
 
 bench: ## Measure: benchmarks of every package, then each command under bench/
 	go test -run '^$$' -bench . $(BENCHES)
-	for command in $$(go list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' ./bench/... | grep -v /truth$$); do \
+	for command in $$(go list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' ./bench/... | grep -v -e /truth$$ -e /realtraces$$); do \
 		echo "== $$command"; go run $$command || exit 1; \
 	done
 
 bench-truth: ## Compare the replay with real peers behind emulated lines: as root, 35 minutes
 	go test -count=1 -tags netns ./bench/emulator
 	go run ./bench/truth --runs 5
+
+bench-replay: build ## Replay recorded days of a live service in TRACES: hours
+	@go run ./bench/realtraces --traces '$(TRACES)' -- $(REPLAY)
 
 check: deps ## What CI runs: lint, vet, race tests, short fuzz, end to end
 	@for step in lint vet race fuzz e2e; do \
@@ -61,4 +64,4 @@ media: ## Make larger titles under build/media (not committed)
 	scripts/media.sh large build/media
 
 clean: ## Remove everything that make has made
-	rm -rf build
+	rm -rf build bench-out

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"shoal/internal/pace"
 	"shoal/internal/wire"
 )
 
@@ -34,8 +35,8 @@ const (
 
 // line is owned by the loop, but for rate.
 type line struct {
-	all lineMeter // everybody together
-	cdn lineMeter // the CDN alone
+	all pace.Meter // everybody together
+	cdn pace.Meter // the CDN alone
 	// rate is the estimate for others, the bits of a float64.
 	rate atomic.Uint64
 }
@@ -47,8 +48,8 @@ func (e *Engine) LineRate() float64 { return math.Float64frombits(e.line.rate.Lo
 
 // fromCDN and fromPeers count arrivals.
 func (l *line) fromCDN(now time.Time, n int) {
-	l.cdn.received(now, n)
-	l.all.received(now, n)
+	l.cdn.Received(now, n)
+	l.all.Received(now, n)
 	l.publish()
 }
 
@@ -56,24 +57,24 @@ func (l *line) fromPeers(now time.Time, n int) {
 	if n == 0 {
 		return
 	}
-	l.all.received(now, n)
+	l.all.Received(now, n)
 	l.publish()
 }
 
 // settle ends busy periods: cdn and peers tell who still owes something.
 func (l *line) settle(cdn, peers bool) {
-	if !cdn && l.cdn.busy {
-		l.cdn.end()
+	if !cdn && l.cdn.Busy() {
+		l.cdn.End()
 		l.publish()
 	}
-	if !cdn && !peers && l.all.busy {
-		l.all.end()
+	if !cdn && !peers && l.all.Busy() {
+		l.all.End()
 		l.publish()
 	}
 }
 
 func (l *line) publish() {
-	l.rate.Store(math.Float64bits(max(l.all.estimate(), l.cdn.estimate())))
+	l.rate.Store(math.Float64bits(max(l.all.Estimate(), l.cdn.Estimate())))
 }
 
 // arrivedBytes is the payload of the chunks that a batch brought.
@@ -112,7 +113,7 @@ func (e *Engine) loadLine(now time.Time) {
 	if age <= 0 || age > lineKept || !(r.BytesPerSec > 0) {
 		return
 	}
-	e.line.all.presume(r.BytesPerSec)
+	e.line.all.Presume(r.BytesPerSec)
 	e.line.publish()
 }
 

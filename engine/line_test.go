@@ -36,7 +36,7 @@ func TestLineIsNotBusyWhenNothingIsOwed(t *testing.T) {
 	w.play(e, 0)
 	w.eventually("the busy period ends", func() bool {
 		busy := make(chan bool, 1)
-		e.post(func(time.Time) { busy <- e.line.all.busy || e.line.cdn.busy })
+		e.post(func(time.Time) { busy <- e.line.all.Busy() || e.line.cdn.Busy() })
 		return !<-busy
 	})
 }

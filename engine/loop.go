@@ -191,7 +191,7 @@ func (l *loop) cycle(now time.Time) time.Duration {
 			break
 		}
 	}
-	if l.e.line.all.busy {
+	if l.e.line.all.Busy() {
 		l.e.line.settle(len(l.fetches) > 0, l.core.Awaiting())
 	}
 	l.serve(now)

@@ -334,7 +334,7 @@ func (l *loop) failReader(r *Reader, err error) {
 // byte came. One that still makes progress goes on: the player knows better.
 func (l *loop) expireReaders(now time.Time) {
 	patience := readerStall
-	if now.Sub(l.e.line.all.last) < readerStall {
+	if now.Sub(l.e.line.all.Last()) < readerStall {
 		patience = readerPatience
 	}
 	for _, r := range l.readers {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"shoal/bench/player/abr"
 )
 
 // loader fills the buffer of one track. It runs on a goroutine of its own.
@@ -92,7 +94,7 @@ func (l *loader) choose() int {
 	for i, r := range l.choices {
 		bandwidths[i] = r.bandwidth
 	}
-	return choose(bandwidths, l.current, l.p.estimate.bitsPerSecond())
+	return abr.Choose(bandwidths, l.current, l.p.estimate.bitsPerSecond())
 }
 
 // adapt chooses the rendition of the next segment.

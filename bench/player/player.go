@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"shoal/bench/player/abr"
 )
 
 // Config of a Player. Only URL is needed.
@@ -116,7 +118,7 @@ func New(cfg Config) *Player {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Player{cfg: cfg, client: cfg.Client, log: cfg.Logger, estimate: newBandwidth()}
+	return &Player{cfg: cfg, client: cfg.Client, log: cfg.Logger, estimate: bandwidth{estimate: abr.New()}}
 }
 
 // Run plays until the end of the title, or until ctx ends: a viewer who leaves

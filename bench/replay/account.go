@@ -37,29 +37,37 @@ type account struct {
 	stalls  int
 	stalled time.Duration
 	played  time.Duration // media time
+
+	segmentsShown int
+	switches      int // of the rendition
 }
 
 // segmentBytes are the sources of a segment's bytes.
 type segmentBytes struct {
-	seg int
-	p2p int64
-	cdn [reasonCount]int64
+	segment played
+	p2p     int64
+	cdn     [reasonCount]int64
 }
 
 // run is a stretch of segments that were shown one after the other from the
 // network, without an interruption.
 type run struct {
 	at    time.Duration // when the first one's first picture was shown
-	seg   int
+	first played
 	count int
 	came  bool // over the network; else from the cache
 }
 
-// got books verified bytes.
-func (a *account) got(seg int, p2p int64, cdn [reasonCount]int64) {
+// got books a piece with verified bytes.
+func (p *peer) got(piece uint32, p2p int64, cdn [reasonCount]int64) {
+	r := p.w.media.of(piece)
+	p.acct.got(played{r.id, r.segmentOf(piece)}, p2p, cdn)
+}
+
+func (a *account) got(seg played, p2p int64, cdn [reasonCount]int64) {
 	s := a.segment(seg)
 	if s == nil {
-		a.segments = append(a.segments, segmentBytes{seg: seg})
+		a.segments = append(a.segments, segmentBytes{segment: seg})
 		s = &a.segments[len(a.segments)-1]
 	}
 	s.p2p += p2p
@@ -68,9 +76,9 @@ func (a *account) got(seg int, p2p int64, cdn [reasonCount]int64) {
 	}
 }
 
-func (a *account) segment(seg int) *segmentBytes {
+func (a *account) segment(seg played) *segmentBytes {
 	for i := len(a.segments) - 1; i >= 0; i-- {
-		if a.segments[i].seg == seg {
+		if a.segments[i].segment == seg {
 			return &a.segments[i]
 		}
 	}
@@ -79,7 +87,8 @@ func (a *account) segment(seg int) *segmentBytes {
 
 // shown books a segment whose first picture was shown at at. What did not come
 // since it was last shown comes from the cache.
-func (a *account) shown(at time.Duration, seg int, bytes int64, length time.Duration) {
+func (a *account) shown(at time.Duration, seg played, bytes int64, length time.Duration) {
+	a.segmentsShown++
 	left := bytes
 	if s := a.segment(seg); s != nil {
 		a.p2p += s.p2p
@@ -96,12 +105,12 @@ func (a *account) shown(at time.Duration, seg int, bytes int64, length time.Dura
 	if n := len(a.runs); n > 0 {
 		last := &a.runs[n-1]
 		next := last.at + time.Duration(last.count)*length
-		if last.came == came && last.seg+last.count == seg && next == at {
+		if last.came == came && last.first.after(last.count) == seg && next == at {
 			last.count++
 			return
 		}
 	}
-	a.runs = append(a.runs, run{at: at, seg: seg, count: 1, came: came})
+	a.runs = append(a.runs, run{at: at, first: seg, count: 1, came: came})
 }
 
 // nearness says what two viewers have in common.

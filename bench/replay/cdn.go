@@ -124,6 +124,7 @@ func (w *world) cdnArrived(p *peer, ev event) {
 	if f.dead || !p.online {
 		return
 	}
+	p.cameOverLine(ev.n*wire.ChunkBytes, true)
 	p.policy.fetched(f, ev.piece, ev.mask)
 	if f.left == 0 {
 		f.dead = true

@@ -37,6 +37,7 @@ func (b *cdnOnly) want(int) {
 }
 
 func (b *cdnOnly) fetched(_ *fetch, piece uint32, mask uint64) {
+	b.p.viewer.firstByte(b.p.w.now)
 	left, ok := b.left[piece]
 	if !ok {
 		return // it was here
@@ -52,7 +53,7 @@ func (b *cdnOnly) fetched(_ *fetch, piece uint32, mask uint64) {
 	}
 	var cdn [reasonCount]int64
 	cdn[why] = wire.PieceBytes
-	b.p.acct.got(b.p.rendition.segmentOf(piece), 0, cdn)
+	b.p.got(piece, 0, cdn)
 	b.p.hold(piece)
 }
 

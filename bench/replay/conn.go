@@ -407,6 +407,7 @@ func (w *world) received(p *peer, ev event) {
 	n := chunkBytes(ev.mask)
 	p.acct.arrived(ev.c.near, int64(n))
 	add(&w.total.p2p, w.now, int64(n))
+	p.cameOverLine(int64(n), false)
 	p.policy.burst(ev.c, ev.piece, ev.mask)
 	p.soon()
 }

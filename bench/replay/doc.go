@@ -49,10 +49,10 @@
 //     stalls when it runs dry, and reports with CMCD when it asks. It appends
 //     whole segments, or progressively. Between arrival and the first segment
 //     lie Config.OpenRoundTrips to the CDN.
-//   - A title's pieces are numbered through per rendition, segments begin at
-//     piece borders and have the bitrate's size on average. Files are chapters of
-//     about ten minutes. A live chapter's segments become known as they are
-//     published, before the player may ask for them.
+//   - A title's pieces are numbered through, segments begin at
+//     piece borders and have the bitrate's size on average. A film's files are
+//     chapters of about ten minutes. A live title has a file for each segment,
+//     which becomes known as it is published, before the player may ask for it.
 //   - A viewer leaves at a wall time that the trace gives, watching or not, then
 //     may linger as a seed, and leaves with or without a goodbye.
 //   - Messages come after half a round trip and wait for their reader's loop.
@@ -66,9 +66,9 @@
 // # What is not modelled
 //
 // Packets, cross traffic, Wi-Fi, disks, the bytes of the manifest and of piece
-// hashes, polluters, an origin that fails, relays, and adaptation of the bitrate
-// within a session: a viewer stays on the rendition that its trace says or its
-// line can carry.
+// hashes, polluters, an origin that fails, and relays, which the live node does
+// not have either. Sessions that do not adapt stay on the rendition that their
+// trace says, whether their line carries it or not.
 //
 // # Use
 //

@@ -26,10 +26,14 @@ type presence struct {
 	jobs     []bound.Job
 }
 
+// played is a segment of a rendition.
 type played struct {
 	rendition uint16
 	seg       int
 }
+
+// after returns the segment n later.
+func (p played) after(n int) played { return played{p.rendition, p.seg + n} }
 
 // add takes a session that has ended.
 func (b *swarmBound) add(w *world, p *peer) {
@@ -46,7 +50,7 @@ func (b *swarmBound) add(w *world, p *peer) {
 	}
 	for _, s := range p.acct.segments {
 		for _, n := range s.cdn {
-			b.wasted[played{p.rendition.id, s.seg}] += n
+			b.wasted[s.segment] += n
 		}
 	}
 	for _, r := range p.acct.runs {
@@ -54,13 +58,13 @@ func (b *swarmBound) add(w *world, p *peer) {
 			continue
 		}
 		for i := range r.count {
-			seg := r.seg + i
-			n := p.rendition.bytes(seg)
-			release := max(p.arrived, w.media.publishedAt(seg))
+			seg := r.first.after(i)
+			n := w.media.renditions[seg.rendition].bytes(seg.seg)
+			release := max(p.arrived, w.media.publishedAt(seg.seg))
 			me.jobs = append(me.jobs, bound.Job{
 				Release: release, Deadline: r.at + time.Duration(i)*w.media.segment, Bytes: float64(n),
 			})
-			b.played[played{p.rendition.id, seg}] = n
+			b.played[seg] = n
 			b.bytes += n
 		}
 	}

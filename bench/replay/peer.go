@@ -6,8 +6,10 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 
+	"shoal/bench/player/abr"
 	"shoal/internal/wire"
 	"shoal/tracker"
 )
@@ -58,14 +60,15 @@ type peer struct {
 	phase   time.Duration // live: how long after publication the player sees a segment
 	told    int           // segments that the policy knows of
 
-	line  line
-	down  downlink
-	cdn   cdn
-	conns []*conn
+	line   line
+	down   downlink
+	cdn    cdn
+	cameAt time.Duration // when the latest bytes came
+	conns  []*conn
 
-	chapters []*held
+	shelves  []shelf // by rendition
 	heldSize int64
-	evictAt  uint32
+	evictAt  int // no segment before it is held
 
 	announceAt time.Duration
 	announced  time.Duration
@@ -77,7 +80,39 @@ type peer struct {
 // held is what a peer has of a chapter.
 type held struct {
 	bits   []uint64
-	pieces []uint16 // by segment
+	pieces []uint32 // by segment
+}
+
+// shelf is what a peer has of a rendition.
+type shelf = sparse[*held]
+
+// sparse is a list that begins with the first index that was put in.
+type sparse[T any] struct {
+	first int
+	list  []T
+}
+
+// at returns what is at i; zero if nothing is.
+func (s *sparse[T]) at(i int) (v T) {
+	if i -= s.first; i >= 0 && i < len(s.list) {
+		return s.list[i]
+	}
+	return v
+}
+
+// put extends the list to i.
+func (s *sparse[T]) put(i int, v T) {
+	if len(s.list) == 0 {
+		s.first = i
+	}
+	if i < s.first {
+		s.list = slices.Insert(s.list, 0, make([]T, s.first-i)...)
+		s.first = i
+	}
+	if more := i - s.first + 1 - len(s.list); more > 0 {
+		s.list = append(s.list, make([]T, more)...)
+	}
+	s.list[i-s.first] = v
 }
 
 func newPeer(w *world, index int, s *Session) *peer {
@@ -85,7 +120,10 @@ func newPeer(w *world, index int, s *Session) *peer {
 	binary.BigEndian.PutUint32(p.id[:], uint32(index)+1)
 	binary.BigEndian.PutUint64(p.id[4:], w.seed)
 	p.rng = rand.New(rand.NewPCG(w.seed, uint64(index)))
-	p.chapters = make([]*held, len(p.rendition.chapters))
+	p.shelves = make([]shelf, len(w.media.renditions))
+	if s.Adapts {
+		p.viewer.adapting = &adapting{estimate: abr.New()}
+	}
 	p.phase = time.Duration(p.rng.Int64N(int64(w.media.segment / 2)))
 	return p
 }
@@ -101,33 +139,35 @@ func (p *peer) known() int {
 }
 
 func (p *peer) holds(i uint32) bool {
-	c := p.rendition.chapterOf(i)
-	h := p.chapters[c]
+	r := p.w.media.of(i)
+	c := r.chapterOf(i)
+	h := p.shelves[r.id].at(c)
 	if h == nil {
 		return false
 	}
-	at := i - p.rendition.chapters[c].first
+	at := i - r.firstPiece(c*r.m.perFile)
 	return h.bits[at>>6]&(1<<(at&63)) != 0
 }
 
 // hold stores a piece, and drops others when the cache is full.
 func (p *peer) hold(i uint32) {
-	r := p.rendition
-	c := r.chapterOf(i)
-	ch := &r.chapters[c]
-	h := p.chapters[c]
+	r := p.w.media.of(i)
+	seg := r.segmentOf(i)
+	c := seg / r.m.perFile
+	ch := r.chapter(c)
+	h := p.shelves[r.id].at(c)
 	if h == nil {
-		h = &held{bits: make([]uint64, (ch.end-ch.first+63)/64), pieces: make([]uint16, ch.endSeg-ch.firstSeg)}
-		p.chapters[c] = h
+		h = &held{bits: make([]uint64, (ch.end-ch.first+63)/64), pieces: make([]uint32, ch.endSeg-ch.firstSeg)}
+		p.shelves[r.id].put(c, h)
 	}
 	at := i - ch.first
 	if h.bits[at>>6]&(1<<(at&63)) != 0 {
 		return
 	}
 	h.bits[at>>6] |= 1 << (at & 63)
-	h.pieces[r.segmentOf(i)-ch.firstSeg]++
+	h.pieces[seg-ch.firstSeg]++
 	p.heldSize += wire.PieceBytes
-	p.evictAt = min(p.evictAt, i)
+	p.evictAt = min(p.evictAt, seg)
 	p.evict()
 	p.arrivedPiece(i)
 }
@@ -147,48 +187,79 @@ func (p *peer) evict() {
 	if p.heldSize <= limit {
 		return
 	}
-	m := p.w.media
-	keep := p.rendition.firstPiece(max(int((p.viewer.position-heldBehind)/m.segment), 0))
-	for ; p.heldSize > limit && p.evictAt < keep; p.evictAt++ {
-		if !p.holds(p.evictAt) {
-			continue
+	keep := int((p.viewer.position - heldBehind) / p.w.media.segment)
+	for ; p.evictAt < keep; p.evictAt++ {
+		for _, r := range p.w.media.renditions {
+			if p.drop(r, p.evictAt, limit); p.heldSize <= limit {
+				return
+			}
 		}
-		c := p.rendition.chapterOf(p.evictAt)
-		at := p.evictAt - p.rendition.chapters[c].first
-		p.chapters[c].bits[at>>6] &^= 1 << (at & 63)
-		p.chapters[c].pieces[p.rendition.segmentOf(p.evictAt)-p.rendition.chapters[c].firstSeg]--
-		p.heldSize -= wire.PieceBytes
-		p.policy.evicted(p.evictAt)
 	}
 }
 
-func (p *peer) holdsSegment(seg int) bool {
-	r := p.rendition
+// drop forgets the pieces of a segment until no more than limit is held.
+func (p *peer) drop(r *rendition, seg int, limit int64) {
+	c := seg / r.m.perFile
+	h := p.shelves[r.id].at(c)
+	if h == nil {
+		return
+	}
+	ch := r.chapter(c)
+	for i := r.firstPiece(seg); i < r.firstPiece(seg+1) && p.heldSize > limit; i++ {
+		at := i - ch.first
+		if h.bits[at>>6]&(1<<(at&63)) == 0 {
+			continue
+		}
+		h.bits[at>>6] &^= 1 << (at & 63)
+		h.pieces[seg-ch.firstSeg]--
+		p.heldSize -= wire.PieceBytes
+		p.policy.evicted(i)
+	}
+}
+
+// holdsSegment tells whether the peer has all of a segment, of the rendition
+// that its player loads.
+func (p *peer) holdsSegment(seg int) bool { return p.holdsOf(p.rendition, seg) }
+
+// holdsOf tells whether the peer has all of a segment.
+func (p *peer) holdsOf(r *rendition, seg int) bool {
 	if seg < 0 || seg >= p.w.media.segments {
 		return false
 	}
-	first := r.firstPiece(seg)
-	c := r.chapterOf(first)
-	h := p.chapters[c]
-	return h != nil && uint32(h.pieces[seg-r.chapters[c].firstSeg]) == r.firstPiece(seg+1)-first
+	c := seg / r.m.perFile
+	h := p.shelves[r.id].at(c)
+	return h != nil && h.pieces[seg-c*r.m.perFile] == r.firstPiece(seg+1)-r.firstPiece(seg)
 }
 
-// heldRange is the media range around the playhead that is held without a gap.
+// heldRange is the media range around the playhead that is held without a gap
+// on some rendition: the longest one counts.
 func (p *peer) heldRange() (from, to time.Duration) {
+	for i, r := range p.w.media.renditions {
+		if len(p.shelves[i].list) == 0 {
+			continue
+		}
+		if f, t := p.heldRangeOf(r); t-f > to-from {
+			from, to = f, t
+		}
+	}
+	return from, to
+}
+
+func (p *peer) heldRangeOf(r *rendition) (from, to time.Duration) {
 	m := p.w.media
 	seg := int(p.viewer.position / m.segment)
 	last := min(seg+int(chapterLength/m.segment), m.segments)
-	for seg < last && !p.holdsSegment(seg) {
+	for seg < last && !p.holdsOf(r, seg) {
 		seg++ // what it holds may begin later
 	}
 	if seg == last {
 		return 0, 0
 	}
 	first, end := seg, seg+1
-	for p.holdsSegment(first - 1) {
+	for p.holdsOf(r, first-1) {
 		first--
 	}
-	for p.holdsSegment(end) {
+	for p.holdsOf(r, end) {
 		end++
 	}
 	return m.start(first), m.start(end)
@@ -314,7 +385,7 @@ func (w *world) announce(p *peer) {
 	w.events.push(p.announceAt, evAnnounce, p)
 	p.advancePlayer()
 	from, to := p.heldRange()
-	size := int64(p.rendition.firstPiece(w.media.segments)) * wire.PieceBytes
+	size := int64(w.media.renditions[len(w.media.renditions)-1].end) * wire.PieceBytes
 	up := 0
 	for _, c := range p.conns {
 		if mine, _ := c.of(p); mine.up {

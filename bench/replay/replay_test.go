@@ -72,7 +72,7 @@ func drawSessions(t *rapid.T) []Session {
 		s.Linger = seconds("linger", 0, 60)
 		s.NAT = rapid.SampledFrom(natTypes).Draw(t, "nat")
 		s.CacheMB = rapid.SampledFrom([]int{trace.Absent, 4}).Draw(t, "cache")
-		x := Session{Session: s, Crash: rapid.Bool().Draw(t, "crash")}
+		x := Session{Session: s, Crash: rapid.Bool().Draw(t, "crash"), Adapts: rapid.Bool().Draw(t, "adapts")}
 		if rapid.Bool().Draw(t, "seeks") {
 			x.Seeks = []Seek{{At: seconds("seek_at", 1, 60), To: seconds("seek_to", 0, 79)}}
 		}
@@ -85,6 +85,7 @@ func drawConfig(t *rapid.T) Config {
 	return Config{
 		Seed:        rapid.Uint64Range(0, 1000).Draw(t, "seed"),
 		Progressive: rapid.Bool().Draw(t, "progressive"),
+		Ladder:      rapid.SampledFrom([][]int{{400}, {100, 700, 2500}, {300, 400, 500, 600}}).Draw(t, "ladder"),
 		LossRatio:   rapid.SampledFrom([]float64{0, 0.01}).Draw(t, "loss"),
 	}.withDefaults()
 }
@@ -112,6 +113,7 @@ func (greedy) ask(r *rival) {
 func (greedy) everySecond(*rival, bool)         {}
 func (greedy) mayServe(*rival, *neighbour) bool { return true }
 func (greedy) told(*rival, *neighbour, any)     {}
+func (greedy) forget()                          {}
 
 func TestNoPolicyExceedsTheBound(t *testing.T) {
 	builders := []func(*peer) policy{newGreedy}

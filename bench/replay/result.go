@@ -33,8 +33,8 @@ type Result struct {
 	WastedBytes       int64 `json:"wasted_bytes"` // came, but were neither played nor duplicates
 
 	Saving          float64 `json:"saving"`
-	NetSaving       float64 `json:"net_saving"`
-	Bound           float64 `json:"bound"` // no saving of what was played can be higher
+	NetSaving       float64 `json:"net_saving"` // 1 - CDN bytes ÷ those of the twin, cdn-only
+	Bound           float64 `json:"bound"`      // no saving of what was played can be higher
 	SavingOverBound float64 `json:"saving_over_bound"`
 	CDNP95Mbps      float64 `json:"cdn_p95_mbps"`
 	TwinCDNP95Mbps  float64 `json:"twin_cdn_p95_mbps"`
@@ -47,6 +47,12 @@ type Result struct {
 	SameISPShare    float64 `json:"same_isp_share"` // of the bytes from peers
 	SameRegionShare float64 `json:"same_region_share"`
 	UploadGini      float64 `json:"upload_gini"`
+
+	// MeanKbps is the mean bitrate of what was shown, Switches how often a player
+	// changed its rendition: what is saved must not be paid for with quality.
+	MeanKbps     float64 `json:"mean_kbps"`
+	TwinMeanKbps float64 `json:"twin_mean_kbps"`
+	Switches     int     `json:"switches"`
 
 	// PerSession is in the order of the input.
 	PerSession []SessionResult `json:"-"`
@@ -88,6 +94,13 @@ type SessionResult struct {
 	Sent                   int64
 	Received               int64 // from peers, of use or not
 	SameISP, SameRegion    int64
+	Shown                  time.Duration // media time of the segments that were shown
+	Switches               int           // of the rendition
+}
+
+// MeanKbps is the mean bitrate of what was shown.
+func (s *SessionResult) MeanKbps() float64 {
+	return ratio(float64(s.P2P+s.CDNSum()+s.Cache)/kbps, s.Shown.Seconds())
 }
 
 // CDNSum is all that was played from the CDN.
@@ -106,6 +119,7 @@ func sessionResult(p *peer) SessionResult {
 		P2P: a.p2p, Cache: a.cache, CDN: a.cdn, Duplicate: a.dup,
 		Wasted: max(a.rawP2P+a.rawCDN-a.p2p-a.cdnPlayed()-a.dup, 0),
 		Sent:   a.sent, Received: a.rawP2P, SameISP: a.sameISP, SameRegion: a.sameRegion,
+		Shown: time.Duration(a.segmentsShown) * p.w.media.segment, Switches: a.switches,
 	}
 }
 
@@ -130,7 +144,7 @@ func digest(sessions []SessionResult) string {
 // sum works out the figures of all sessions.
 func (r *Result) sum() {
 	var startups, sent []float64
-	var stalled, playedTime time.Duration
+	var stalled, playedTime, shown time.Duration
 	var received, isp, region int64
 	for i := range r.PerSession {
 		s := &r.PerSession[i]
@@ -150,11 +164,14 @@ func (r *Result) sum() {
 		isp += s.SameISP
 		region += s.SameRegion
 		sent = append(sent, float64(s.Sent))
+		shown += s.Shown
+		r.Switches += s.Switches
 		if s.Started {
 			startups = append(startups, s.Startup.Seconds()*1000)
 		}
 	}
 	r.Sessions = len(r.PerSession)
+	r.MeanKbps = ratio(float64(r.P2PBytes+r.CDNBytes+r.CacheBytes)/kbps, shown.Seconds())
 	r.Saving = ratio(float64(r.P2PBytes), float64(r.P2PBytes+r.CDNBytes))
 	r.StallRatio = ratio(stalled.Seconds(), (stalled + playedTime).Seconds())
 	slices.Sort(startups)

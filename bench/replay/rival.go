@@ -28,6 +28,7 @@ type rivalPlan interface {
 	everySecond(r *rival, watching bool)   // a second has passed
 	mayServe(r *rival, n *neighbour) bool  // whether a leech gets what it asked for
 	told(r *rival, n *neighbour, word any) // a message of the plan's own
+	forget()                               // the playhead is elsewhere now, or on another rendition
 }
 
 // neighbour is a connected peer.
@@ -68,7 +69,7 @@ func (r *rival) other(n *neighbour) *peer {
 // has tells whether a neighbour has a piece.
 func (r *rival) has(n *neighbour, piece uint32) bool {
 	o := r.other(n)
-	return o.online && o.rendition == r.p.rendition && o.holds(piece)
+	return o.online && o.holds(piece)
 }
 
 func (r *rival) progress(piece uint32) *partial {
@@ -162,7 +163,7 @@ func (r *rival) take(piece uint32, t *partial, fresh uint64) {
 	p2p := int64(t.p2p) * wire.ChunkBytes
 	var cdn [reasonCount]int64
 	cdn[why] = wire.PieceBytes - p2p
-	r.p.acct.got(r.p.rendition.segmentOf(piece), p2p, cdn)
+	r.p.got(piece, p2p, cdn)
 	r.changed = true
 	r.p.hold(piece)
 }
@@ -195,7 +196,7 @@ func sortedKeys(m map[uint32]*partial) []uint32 {
 
 func (r *rival) want(int)      { r.changed = true }
 func (r *rival) done(int)      { r.changed = true }
-func (r *rival) jumped()       { r.stop(); r.changed = true }
+func (r *rival) jumped()       { r.stop(); r.plan.forget(); r.changed = true }
 func (r *rival) viewerGone()   { r.stop() }
 func (r *rival) grown(int)     { r.changed = true }
 func (r *rival) stored(uint32) {}
@@ -306,6 +307,9 @@ func (r *rival) advance() time.Duration {
 		r.changed = false
 		r.p.advancePlayer()
 		r.plan.ask(r)
+	}
+	if r.p.viewer.adapting != nil {
+		r.p.owed(len(r.fetches) > 0, slices.ContainsFunc(r.neighbours, func(n *neighbour) bool { return n.owed > 0 }))
 	}
 	return never
 }

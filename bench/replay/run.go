@@ -51,10 +51,18 @@ func Run(ctx context.Context, cfg Config, sessions []Session, meter *Meter) ([]R
 			return nil, err
 		}
 	}
+	if err := checkLadder(cfg.Ladder, sessions); err != nil {
+		return nil, err
+	}
 	names := Runs(cfg)
 	swarms := cut(sessions)
 	if slices.ContainsFunc(swarms, func(s *swarmSessions) bool { return len(s.sessions) > swarmMax }) {
 		return nil, fmt.Errorf("a title has more than %d sessions", swarmMax)
+	}
+	for _, s := range swarms {
+		if _, err := newMedia(cfg, s.title, s.sessions); err != nil {
+			return nil, err
+		}
 	}
 	all := play(ctx, cfg, names, swarms, meter)
 	results := make([]Result, len(cfg.Policies))
@@ -63,6 +71,19 @@ func Run(ctx context.Context, cfg Config, sessions []Session, meter *Meter) ([]R
 		results[i] = collect(cfg, name, len(sessions), swarms, all[at], all[0])
 	}
 	return results, nil
+}
+
+// checkLadder refuses a ladder that is none.
+func checkLadder(ladder []int, sessions []Session) error {
+	for i, kbps := range ladder {
+		if kbps <= 0 || i > 0 && kbps <= ladder[i-1] {
+			return fmt.Errorf("ladder %v: bitrates must rise", ladder)
+		}
+	}
+	if len(ladder) == 0 && slices.ContainsFunc(sessions, func(s Session) bool { return s.Adapts }) {
+		return errors.New("a session adapts, and there is no ladder")
+	}
+	return nil
 }
 
 // Runs are the policies under which Run plays every session: those of cfg, and
@@ -181,7 +202,9 @@ func collect(cfg Config, name string, sessions int, swarms []*swarmSessions, min
 	per := make([]SessionResult, sessions)
 	ran := make([]bool, sessions)
 	var total, other series
-	var limit, bytes, twinCDN, raw int64
+	var limit, bytes, twinCDN, raw, twinBytes int64
+	var twinShown time.Duration
+	adapts := false
 	first, last := time.Duration(-1), time.Duration(0)
 	for i, sw := range swarms {
 		f := &mine[i]
@@ -200,7 +223,10 @@ func collect(cfg Config, name string, sessions int, swarms []*swarmSessions, min
 			per[place], ran[place] = s, true
 			p2p, cdn = p2p+s.P2P, cdn+s.CDNSum()
 			online += int64(s.Watched)
-			twinCDN += twin[i].results[j].CDNSum()
+			adapts = adapts || sw.sessions[j].Adapts
+			other := &twin[i].results[j]
+			twinCDN += other.CDNSum()
+			twinBytes, twinShown = twinBytes+other.CDNSum()+other.Cache, twinShown+other.Shown
 			raw += s.CDNSum()
 			if first < 0 || s.Start < first {
 				first = s.Start
@@ -227,9 +253,15 @@ func collect(cfg Config, name string, sessions int, swarms []*swarmSessions, min
 	}
 	r.sum()
 	r.NetSaving = 0
-	if twinCDN > 0 {
-		r.NetSaving = 1 - float64(raw)/float64(twinCDN)
+	bill := float64(twinCDN)
+	if adapts {
+		// For the bytes that were played: else a policy would save by quality.
+		bill *= ratio(float64(r.P2PBytes+r.CDNBytes+r.CacheBytes), float64(twinBytes))
 	}
+	if bill > 0 {
+		r.NetSaving = 1 - float64(raw)/bill
+	}
+	r.TwinMeanKbps = ratio(float64(twinBytes)/kbps, twinShown.Seconds())
 	r.SimSeconds = (last - max(first, 0)).Seconds()
 	r.Bound = ratio(float64(limit), float64(bytes))
 	r.SavingOverBound = ratio(r.Saving, r.Bound)

@@ -15,6 +15,9 @@ type Session struct {
 	Place int
 	// Crash: leaves without a goodbye.
 	Crash bool
+	// Adapts: the player chooses between the renditions of Config.Ladder, segment
+	// by segment, instead of playing Track.
+	Adapts bool
 	// Seeks of the viewer, by rising At.
 	Seeks []Seek
 }
@@ -43,6 +46,10 @@ type Config struct {
 	Segment time.Duration
 	// Progressive players append byte by byte instead of whole segments.
 	Progressive bool
+
+	// Ladder are the bitrates in kbit/s, rising, of the renditions that sessions
+	// with Adapts choose from.
+	Ladder []int
 
 	// CDNRTT is the way between an access line and the CDN. Default 20 ms.
 	CDNRTT time.Duration

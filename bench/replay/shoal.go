@@ -22,6 +22,7 @@ const (
 	patienceMax    = 8 * time.Second
 	underrunMargin = 300 * time.Millisecond
 	readerStall    = time.Second
+	readerPatience = 8 * time.Second
 	// retryAfter is how long a player waits after an answer of 504.
 	retryAfter = time.Second
 	// wantShare of the cache is the most that one read asks for at once.
@@ -45,10 +46,11 @@ type shoal struct {
 	out   swarm.Output
 	title swarm.Title
 	slots []*conn
-	files []fileOf // by swarm.File
-	known [][]knownFile
+	files []fileOf            // by swarm.File
+	known []sparse[knownFile] // by rendition and chapter
 
 	wantID    swarm.WantID
+	fetches   int  // of the CDN that are under way
 	open      bool // a read is open
 	wanted    uint32
 	deadline  time.Duration
@@ -83,10 +85,7 @@ func newShoal(p *peer) policy {
 		Ahead: ahead, MaxPeers: p.w.cfg.MaxPeers, NoUpload: p.s.UpKbps <= 0, Seed: p.rng.Uint64(),
 	})
 	b.title = b.core.AddTitle(now, p.w.media.id)
-	b.known = make([][]knownFile, len(p.w.media.renditions))
-	for i, r := range p.w.media.renditions {
-		b.known[i] = make([]knownFile, len(r.chapters))
-	}
+	b.known = make([]sparse[knownFile], len(p.w.media.renditions))
 	b.budget = func(slot swarm.Peer) int {
 		return p.mayServe(b.slots[slot])
 	}
@@ -104,17 +103,20 @@ func (b *shoal) readManifest() {
 	}
 	var records []swarm.Record
 	var of []fileOf
-	for ri, r := range m.renditions {
-		for ci := range r.chapters {
-			c, k := &r.chapters[ci], &b.known[ri][ci]
+	perFile := m.segment * time.Duration(m.perFile)
+	first := int(max(position-pagesBehind, 0) / perFile)
+	last := min(int((position+pagesAhead-1)/perFile)+1, m.files())
+	for _, r := range m.renditions {
+		for ci := first; ci < last; ci++ {
+			c, k := r.chapter(ci), b.known[r.id].at(ci)
 			end := min(c.endSeg, published)
-			if m.start(c.firstSeg) >= position+pagesAhead || m.start(c.endSeg) <= position-pagesBehind ||
-				end <= max(k.segments, c.firstSeg) {
+			if end <= max(k.segments, c.firstSeg) {
 				continue
 			}
-			records = append(records, m.record(r, c, max(k.segments, c.firstSeg), end))
+			records = append(records, m.record(r, ci, max(k.segments, c.firstSeg), end))
 			of = append(of, fileOf{r, ci})
 			k.segments = end
+			b.known[r.id].put(ci, k)
 		}
 	}
 	if len(records) == 0 {
@@ -125,9 +127,10 @@ func (b *shoal) readManifest() {
 		tracks = append(tracks, swarm.Track{ID: r.id, Kind: "muxed", BandwidthBitsPerSec: uint32(r.bitrateKbps) * 1000})
 	}
 	for i, file := range b.core.Grown(b.p.w.clock(), b.title, tracks, records) {
-		k := &b.known[of[i].rendition.id][of[i].chapter]
-		if !k.known {
+		known := &b.known[of[i].rendition.id]
+		if k := known.at(of[i].chapter); !k.known {
 			k.file, k.known = file, true
+			known.put(of[i].chapter, k)
 			b.files = append(b.files, of[i]) // the core counts files through
 		}
 	}
@@ -135,19 +138,16 @@ func (b *shoal) readManifest() {
 
 // piece turns a piece of the rendition into the core's.
 func (b *shoal) piece(i uint32) swarm.Piece {
-	r := b.p.rendition
+	r := b.p.w.media.of(i)
 	c := r.chapterOf(i)
-	return swarm.Piece{File: b.known[r.id][c].file, Index: i - r.chapters[c].first}
+	return swarm.Piece{File: b.known[r.id].at(c).file, Index: i - r.chapter(c).first}
 }
 
-// number is the way back, with the rendition in the upper bits.
+// number is the way back.
 func (b *shoal) number(pc swarm.Piece) uint32 {
 	f := b.files[pc.File]
-	return uint32(f.rendition.id)<<renditionShift | f.rendition.chapters[f.chapter].first + pc.Index
+	return f.rendition.chapter(f.chapter).first + pc.Index
 }
-
-// renditionShift leaves 2^24 pieces to a rendition: a terabyte.
-const renditionShift = 24
 
 func (b *shoal) grown(int) {
 	if b.p.w.media.live {
@@ -188,19 +188,28 @@ func (b *shoal) want(seg int) {
 	if !w.cfg.Progressive {
 		b.deadline = w.now + b.patience()
 	}
+	if rate := b.p.paceRate(); rate > 0 && !w.cfg.Progressive {
+		// Bytes come as fast as the line brings them, where that decides what the
+		// player chooses (engine/proxy/pace.go).
+		line := w.now + patienceMin + time.Duration(float64(b.p.rendition.bytes(seg))/rate*float64(time.Second))
+		b.deadline = min(b.deadline, line)
+	}
 	b.tellWant(v.first)
 }
 
-// patience is how long the player is content to wait (engine/proxy/deadline.go):
-// a viewer that stays on its rendition has nothing to go up to.
+// patience is how long the player is content to wait (engine/proxy/deadline.go).
 func (b *shoal) patience() time.Duration {
-	v := &b.p.viewer
+	v, m := &b.p.viewer, b.p.w.media
 	starved := v.starved
 	v.starved = false
 	if v.state != statePlaying || starved {
 		return patienceMin
 	}
-	return max(patienceMin, min(v.buffer()-underrunMargin, b.p.w.media.segment*3/4, patienceMax))
+	estimate := m.segment / 2
+	if v.adapting == nil || b.p.rendition == m.ladder[len(m.ladder)-1] {
+		estimate = m.segment * 3 / 4 // nothing to go up to
+	}
+	return max(patienceMin, min(v.buffer()-underrunMargin, estimate, patienceMax))
 }
 
 func (b *shoal) tellWant(from uint32) {
@@ -255,7 +264,11 @@ func (b *shoal) second(watching bool) {
 	if b.retry != 0 && w.now >= b.retry {
 		b.want(b.p.viewer.seg)
 	}
-	if b.open && b.deadline != 0 && w.now >= b.deadline && w.now-b.moved >= readerStall {
+	stall := readerStall
+	if w.now-b.p.cameAt < readerStall {
+		stall = readerPatience // something arrives, if not what is waited for
+	}
+	if b.open && b.deadline != 0 && b.p.viewer.missing > 0 && w.now >= b.deadline && w.now-b.moved >= stall {
 		b.failRead() // answered 504
 	}
 }
@@ -332,11 +345,7 @@ func (b *shoal) message(c *conn, msg any) {
 func (b *shoal) burst(c *conn, number uint32, mask uint64) {
 	mine, _ := c.of(b.p)
 	now := b.p.w.clock()
-	r := b.p.w.media.renditions[number>>renditionShift]
-	i := number & (1<<renditionShift - 1)
-	ci := r.chapterOf(i)
-	k := b.known[r.id][ci]
-	pc := swarm.Piece{File: k.file, Index: i - r.chapters[ci].first}
+	pc := b.piece(number)
 	use := mask & b.core.Missing(pc)
 	for lost := mask &^ use; lost != 0; lost &= lost - 1 {
 		b.core.Unexpected(now, mine.slot, wire.ChunkBytes)
@@ -351,6 +360,7 @@ func (b *shoal) fetched(f *fetch, piece uint32, mask uint64) {
 }
 
 func (b *shoal) fetchDone(f *fetch) {
+	b.fetches--
 	now := b.p.w.now
 	b.core.FetchDone(b.p.w.clock(), f.user.(swarm.FetchID), swarm.FetchResult{
 		Bytes: f.to * wire.ChunkBytes, TTFB: f.first - f.begun, Duration: now - f.begun,
@@ -358,9 +368,8 @@ func (b *shoal) fetchDone(f *fetch) {
 }
 
 // stored is the end of a piece's hashing and writing.
-func (b *shoal) stored(number uint32) {
+func (b *shoal) stored(i uint32) {
 	now := b.p.w.clock()
-	i := number & (1<<renditionShift - 1)
 	pc := b.piece(i)
 	before := b.core.Bytes()
 	b.core.Verified(now, pc, true)
@@ -375,7 +384,7 @@ func (b *shoal) stored(number uint32) {
 		// is assumed.
 		cdn[reasonRescue] = wire.PieceBytes
 	}
-	b.p.acct.got(b.p.rendition.segmentOf(i), p2p, cdn)
+	b.p.got(i, p2p, cdn)
 	b.core.Stored(now, pc)
 	frontier := b.p.viewer.frontier
 	b.p.hold(i)
@@ -411,6 +420,7 @@ func (b *shoal) advance() time.Duration {
 			break
 		}
 	}
+	b.p.owed(b.fetches > 0, b.core.Awaiting())
 	next := b.core.Next()
 	if next.IsZero() {
 		return math.MaxInt64
@@ -446,15 +456,17 @@ func (b *shoal) act(now time.Time) bool {
 		for _, f := range p.cdn.active {
 			if f.user.(swarm.FetchID) == id {
 				p.cancelFetch(f)
+				b.fetches--
 				break
 			}
 		}
 	}
 	for _, f := range o.Fetches {
 		r := b.files[f.File]
-		base := int64(r.rendition.chapters[r.chapter].first) * wire.ChunksPerPiece
+		base := int64(r.rendition.chapter(r.chapter).first) * wire.ChunksPerPiece
 		from := base + f.Offset/wire.ChunkBytes
 		p.fetch(from, from+f.Length/wire.ChunkBytes, f.ID)
+		b.fetches++
 	}
 	for _, pc := range o.Verify {
 		p.w.events.push(p.w.now+storeDelay, evStored, p).piece = b.number(pc)

@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"slices"
 	"time"
 )
 
@@ -36,8 +37,10 @@ type viewer struct {
 	loadAt   time.Duration
 	shown    int // the next segment to be shown
 	since    time.Duration
-	starved  bool // ran dry since its last request
-	seeking  bool // loads after a seek: no start-up
+	starved  bool         // ran dry since its last request
+	seeking  bool         // loads after a seek: no start-up
+	loaded   []*rendition // of the segments from shown on, the one being loaded included
+	adapting *adapting    // nil: stays on its rendition
 }
 
 // play begins: the playlists are there.
@@ -69,7 +72,9 @@ func (p *peer) advancePlayer() {
 		to := min(v.position+now-v.at, v.edge)
 		for v.shown < m.segments && m.start(v.shown) < to {
 			at := v.at + max(m.start(v.shown)-v.position, 0)
-			p.acct.shown(at, v.shown, p.rendition.bytes(v.shown), m.segment)
+			r := v.loaded[0]
+			v.loaded = slices.Delete(v.loaded, 0, 1)
+			p.acct.shown(at, played{r.id, v.shown}, r.bytes(v.shown), m.segment)
 			v.shown++
 		}
 		p.acct.played += to - v.position
@@ -118,6 +123,9 @@ func (p *peer) endStall() {
 // load asks for segments as long as there is room, and plans when to look again.
 func (p *peer) load() {
 	v, m, w := &p.viewer, p.w.media, p.w
+	if v.getting && v.adapting != nil && p.deliver() {
+		p.complete() // it had waited for its pace
+	}
 	for v.state != stateIdle && !v.getting && v.seg < m.segments {
 		p.advancePlayer()
 		if v.seg >= p.known() {
@@ -128,7 +136,12 @@ func (p *peer) load() {
 			p.loadLater(w.now + max(over, loadGrain))
 			return
 		}
+		if v.adapting != nil {
+			p.choose()
+			v.adapting.asks(w.now, p.rendition.firstPiece(v.seg))
+		}
 		v.getting = true
+		v.loaded = append(v.loaded, p.rendition)
 		v.first, v.end = p.rendition.firstPiece(v.seg), p.rendition.firstPiece(v.seg+1)
 		v.missing, v.frontier = 0, v.first
 		for i := v.first; i < v.end; i++ {
@@ -138,7 +151,7 @@ func (p *peer) load() {
 		}
 		p.policy.want(v.seg)
 		p.moveFrontier()
-		if v.getting && v.missing == 0 {
+		if v.getting && p.deliver() {
 			p.complete()
 		}
 	}
@@ -157,7 +170,7 @@ func (p *peer) arrivedPiece(i uint32) {
 	}
 	v.missing--
 	p.moveFrontier()
-	if v.missing == 0 {
+	if p.deliver() {
 		p.complete()
 		p.load()
 	}
@@ -168,6 +181,7 @@ func (p *peer) moveFrontier() {
 	v, m := &p.viewer, p.w.media
 	for v.frontier < v.end && p.holds(v.frontier) {
 		v.frontier++
+		v.firstByte(p.w.now)
 	}
 	if p.w.cfg.Progressive && v.frontier > v.first {
 		p.appended(m.start(v.seg) + m.segment*time.Duration(v.frontier-v.first)/time.Duration(v.end-v.first))
@@ -179,6 +193,9 @@ func (p *peer) complete() {
 	v := &p.viewer
 	v.getting = false
 	seg := v.seg
+	if v.adapting != nil {
+		v.adapting.loadedAll(p.w.now, p.rendition.bytes(seg))
+	}
 	v.seg++
 	p.appended(p.w.media.start(v.seg))
 	p.policy.done(seg)
@@ -197,6 +214,7 @@ func (p *peer) seek(to time.Duration) {
 	v.position = min(max(to, 0), m.start(m.segments)-m.segment)
 	v.seg = int(v.position / m.segment)
 	v.edge, v.shown = m.start(v.seg), v.seg
+	v.loaded = v.loaded[:0]
 	v.seeking = v.seeking || p.acct.started
 	v.state, v.getting = stateLoading, false
 	p.policy.jumped()

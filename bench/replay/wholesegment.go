@@ -84,7 +84,7 @@ func (s *wholeSegment) overHTTP(r *rival, seg int) {
 func (s *wholeSegment) holders(r *rival, seg int) []*neighbour {
 	var list []*neighbour
 	for _, n := range r.neighbours {
-		if o := r.other(n); o.online && o.s.UpKbps > 0 && o.rendition == r.p.rendition && o.holdsSegment(seg) {
+		if o := r.other(n); o.online && o.s.UpKbps > 0 && o.holdsOf(r.p.rendition, seg) {
 			list = append(list, n)
 		}
 	}
@@ -143,3 +143,5 @@ func (s *wholeSegment) sorted() []int {
 func (s *wholeSegment) mayServe(*rival, *neighbour) bool { return true }
 
 func (s *wholeSegment) told(*rival, *neighbour, any) {}
+
+func (s *wholeSegment) forget() { clear(s.from); clear(s.http) }

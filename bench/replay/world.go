@@ -63,9 +63,13 @@ func newWorld(cfg Config, make_ func(*peer) policy, sw *swarmSessions, meter *Me
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(sw.title))
 	seed := cfg.Seed ^ h.Sum64() + uint64(sw.part)
+	m, err := newMedia(cfg, sw.title, sw.sessions)
+	if err != nil {
+		panic("BUG: Run has not looked: " + err.Error())
+	}
 	w := &world{
 		cfg: cfg, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), meter: meter, make: make_,
-		media: newMedia(cfg, sw.title, sw.sessions), coming: len(sw.sessions),
+		media: m, coming: len(sw.sessions),
 		peers: make([]*peer, len(sw.sessions)), results: make([]SessionResult, len(sw.sessions)),
 	}
 	w.tracker = tracker.New(rand.New(rand.NewPCG(seed, 2)), store.NewMemory(), tracker.Config{})
@@ -234,5 +238,5 @@ func (w *world) finish(p *peer) {
 	w.peers[p.index] = nil
 	w.meter.ViewerSeconds.Add(int64(watched / time.Second))
 	w.meter.Sessions.Add(1)
-	p.policy, p.chapters, p.mail, p.conns = nil, nil, nil, nil
+	p.policy, p.shelves, p.mail, p.conns = nil, nil, nil, nil
 }

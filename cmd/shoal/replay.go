@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -28,7 +29,8 @@ type replayFlags struct {
 	from, to                        secondsFlag
 	buffer, cdnRTT, segment         time.Duration
 	progressive, skipBad            bool
-	crashShare, loss                float64
+	ladder                          []int
+	crashShare, loss, networkShare  float64
 }
 
 const replayHelp = `Play recorded sessions through the decision code that ships, on a virtual
@@ -40,7 +42,8 @@ inputs and seed give the same digest, on any number of cores. Every policy plays
 the same sessions on the same lines. docs/replay.md describes the formats, the
 model and its limits.
 
-Interrupt it, and it prints what it has, marked partial.`
+Interrupt it, and it prints what it has, marked partial, writes the files that
+were asked for, and exits with status 1.`
 
 func replayCommand() *cobra.Command {
 	var f replayFlags
@@ -58,6 +61,7 @@ func replayCommand() *cobra.Command {
 	flags.StringVar(&f.sessions, "sessions", "", "CSV `FILE` of sessions (default: a synthetic evening)")
 	flags.StringVar(&f.profile, "profile", "default", "`NAME` of a profile that comes with shoal, or a JSON file: what missing columns are drawn from")
 	flags.StringVar(&f.network, "network", "", "`DIR` of network traces, for the sessions that name one")
+	flags.Float64Var(&f.networkShare, "network-share", 0, "share of the sessions that name no network trace and get one of those in --network, drawn with the seed")
 	flags.StringVar(&f.rtt, "rtt", "", "CSV `FILE`: matrix of round-trip times")
 	flags.StringSliceVar(&f.policies, "policy", []string{"shoal", "cdn-only"}, "policies to compare: "+strings.Join(replay.Policies(), ", "))
 	flags.Uint64Var(&f.seed, "seed", 1, "seed of all randomness")
@@ -72,6 +76,7 @@ func replayCommand() *cobra.Command {
 	flags.DurationVar(&f.cdnRTT, "cdn-rtt", 20*time.Millisecond, "round trip between an access line and the CDN")
 	flags.DurationVar(&f.segment, "segment", 6*time.Second, "length of a segment")
 	flags.BoolVar(&f.progressive, "progressive", false, "players append byte by byte, not whole segments")
+	flags.IntSliceVar(&f.ladder, "ladder", nil, "bitrates in `KBIT/S`, such as 400,1200,2500,5000: viewers whose track and bitrate the trace does not tell adapt")
 	flags.Float64Var(&f.crashShare, "crash-share", 0.1, "share of the viewers that leave without a goodbye")
 	flags.Float64Var(&f.loss, "loss", 0, "share of the datagrams between peers that are lost")
 	flags.IntVar(&f.workers, "workers", runtime.NumCPU(), "swarms that are played at once")
@@ -90,9 +95,12 @@ func (f *replayFlags) run(cmd *cobra.Command) error {
 	if err := in.check(); err != nil {
 		return usageError{err}
 	}
+	if err := f.checkLadder(in); err != nil {
+		return usageError{err}
+	}
 	cfg := replay.Config{
 		Seed: f.seed, Policies: f.policies, Workers: f.workers, StartBuffer: f.buffer, CDNRTT: f.cdnRTT,
-		Segment: f.segment, Progressive: f.progressive, LossRatio: f.loss, RTT: in.matrix,
+		Segment: f.segment, Progressive: f.progressive, LossRatio: f.loss, RTT: in.matrix, Ladder: f.ladder,
 	}
 	meter := new(replay.Meter)
 	bar := startProgress(cmd.ErrOrStderr(), meter, in.watched()*float64(len(replay.Runs(cfg))))
@@ -110,7 +118,12 @@ func (f *replayFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	if f.json != "-" {
-		return printReplay(cmd.OutOrStdout(), results)
+		if err := printReplay(cmd.OutOrStdout(), results); err != nil {
+			return err
+		}
+	}
+	if slices.ContainsFunc(results, func(r replay.Result) bool { return r.Partial }) {
+		return errors.New("interrupted: the results are partial")
 	}
 	return nil
 }
@@ -130,13 +143,34 @@ func (f *replayFlags) check() error {
 		return errors.New("--workers must be at least 1")
 	case f.buffer <= 0 || f.cdnRTT <= 0 || f.segment < 100*time.Millisecond || f.segment > time.Minute:
 		return errors.New("--buffer and --cdn-rtt must be above 0, and --segment from 100ms to 1m")
+	case len(f.ladder) == 1 || !rises(f.ladder):
+		return errors.New("--ladder wants two bitrates or more, rising, from 1 to 100000000 kbit/s")
+	case f.ladder != nil && f.progressive:
+		return errors.New("--ladder is for players that append whole segments: leave --progressive out")
 	case f.from >= f.to:
 		return errors.New("--from must be before --to")
 	case !(f.crashShare >= 0 && f.crashShare <= 1) || !(f.loss >= 0 && f.loss <= 0.5):
 		return errors.New("--crash-share must be from 0 to 1, and --loss from 0 to 0.5")
+	case !(f.networkShare >= 0 && f.networkShare <= 1):
+		return errors.New("--network-share must be from 0 to 1")
+	case f.networkShare > 0 && f.network == "":
+		return errors.New("--network-share needs the traces: name their folder with --network")
 	}
 	return nil
 }
+
+// rises tells whether bitrates are in order.
+func rises(kbps []int) bool {
+	for i, n := range kbps {
+		if n < 1 || n > bitrateMax || i > 0 && n <= kbps[i-1] {
+			return false
+		}
+	}
+	return true
+}
+
+// bitrateMax is what a trace may have, too.
+const bitrateMax = 100_000_000
 
 // write writes the files that were asked for.
 func (f *replayFlags) write(cmd *cobra.Command, results []replay.Result) error {

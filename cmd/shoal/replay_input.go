@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -99,9 +100,13 @@ func readMatrix(path string) (*trace.Matrix, error) {
 // resolve fills in what a row does not say.
 func (f *replayFlags) resolve(p *trace.Profile, networks *trace.Networks, m *trace.Matrix, row trace.Session, n uint64) (replay.Session, error) {
 	rng := rand.New(rand.NewPCG(f.seed, n))
-	s := replay.Session{Session: p.Draw(rng, row)}
-	crash, place := rng.Float64(), rng.Float64()
+	s := replay.Session{Session: p.Draw(rng, row), Adapts: f.ladder != nil && row.Track == "" && row.BitrateKbps < 0}
+	crash, place, gets, which := rng.Float64(), rng.Float64(), rng.Float64(), rng.Float64()
 	s.Crash = crash < f.crashShare
+	if s.Network == "" && networks != nil && gets < f.networkShare {
+		names := networks.Names()
+		s.Network = names[int(which*float64(len(names)))]
+	}
 	if s.Network != "" && networks != nil {
 		net, ok := networks.Lookup(s.Network)
 		if !ok {
@@ -128,6 +133,15 @@ func (in *replayInput) check() error {
 	}
 	if !replay.Overlap(in.sessions) {
 		return errors.New("no two sessions of a title overlap: there is nobody to share with")
+	}
+	return nil
+}
+
+// checkLadder refuses a ladder that nobody would climb.
+func (f *replayFlags) checkLadder(in *replayInput) error {
+	adapts := func(s replay.Session) bool { return s.Adapts }
+	if f.ladder != nil && !slices.ContainsFunc(in.sessions, adapts) {
+		return errors.New("--ladder: every session has its track or bitrate from the trace, which counts; drop the columns track and bitrate_kbps to let players adapt")
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"shoal/engine/manifest"
+	"shoal/internal/pace"
 )
 
 // Pacing
@@ -26,30 +27,6 @@ import (
 // How hls.js and dash.js measure is in docs/decisions.md.
 
 const (
-	// paceEnough times the top rendition's bitrate is a line on which pacing
-	// could change no decision: players ask for a margin of at most
-	// 1/0.7 (hls.js abrBandWidthUpFactor), and then for twice that when a second
-	// player shares the line.
-	paceEnough = 4
-
-	// paceUnknown is what the line is taken for until something was measured, 2
-	// Mbit/s. It can only hold for what an earlier run left: fetching measures.
-	// Players begin with less (hls.js 0.5, dash.js 1 Mbit/s).
-	paceUnknown = 2e6 / 8
-
-	// paceLowest times the lowest rendition's bitrate is always granted: there is
-	// nothing to go down to, and what is in the cache shall not stall. It is less
-	// than the step to the next rendition, which is 1.5 to 2.
-	paceLowest = 1.5
-
-	// shieldBuffer and shieldGain keep a player from running dry on a rendition
-	// that is here but that the line would not sustain, because it was chosen by
-	// hand: below 10 s of buffer an answer flows at its own bitrate, up to 1.3
-	// times that when the buffer is empty. A player that adapts still goes down:
-	// hls.js keeps a rendition at 1/0.95 times its bitrate and dash.js at 1/0.9.
-	shieldBuffer = 10 * time.Second
-	shieldGain   = 0.3
-
 	// paceGrain is the time between two writes. Browsers report progress every
 	// 50 ms; players that look into an answer (dash.js's AbandonRequestsRule)
 	// look at these reports.
@@ -60,23 +37,20 @@ const (
 	grainMax = 64 << 10
 )
 
-// ladder is the choice that a player has, in bytes per second.
-type ladder struct{ lowest, top, this float64 }
-
 // ladderOf returns the bitrates of the renditions that the record's track
 // competes with; ok is false when there is no choice.
-func ladderOf(tracks []manifest.Track, rec manifest.Record, br byteRange, duration time.Duration) (l ladder, ok bool) {
+func ladderOf(tracks []manifest.Track, rec manifest.Record, br byteRange, duration time.Duration) (l pace.Ladder, ok bool) {
 	var kind manifest.Kind
 	for _, t := range tracks {
 		if t.ID == rec.Track {
 			kind = t.Kind
-			l.this = float64(t.BandwidthBitsPerSec) / 8
+			l.This = float64(t.BandwidthBitsPerSec) / 8
 		}
 	}
-	if l.this == 0 && duration > 0 {
-		l.this = float64(br.length) / duration.Seconds() // the playlist does not tell
+	if l.This == 0 && duration > 0 {
+		l.This = float64(br.length) / duration.Seconds() // the playlist does not tell
 	}
-	l.lowest, l.top = l.this, l.this
+	l.Lowest, l.Top = l.This, l.This
 	choices := 0
 	for _, t := range tracks {
 		if t.Kind != kind {
@@ -84,28 +58,10 @@ func ladderOf(tracks []manifest.Track, rec manifest.Record, br byteRange, durati
 		}
 		choices++
 		if r := float64(t.BandwidthBitsPerSec) / 8; r > 0 {
-			l.lowest, l.top = min(l.lowest, r), max(l.top, r)
+			l.Lowest, l.Top = min(l.Lowest, r), max(l.Top, r)
 		}
 	}
-	return l, choices > 1 && l.this > 0
-}
-
-// paceRate is how fast an answer may flow, in bytes per second; 0: without a
-// limit. The line is shared by the answers that flow at the same time, as it
-// would be without the node; buffer is what the player holds now.
-func paceRate(line float64, l ladder, buffer time.Duration, sharers int) float64 {
-	if line == 0 {
-		line = paceUnknown
-	}
-	if line >= paceEnough*l.top {
-		return 0
-	}
-	rate := max(line/float64(max(sharers, 1)), paceLowest*l.lowest)
-	if buffer = max(buffer, 0); buffer < shieldBuffer {
-		need := 1 + shieldGain*float64(shieldBuffer-buffer)/float64(shieldBuffer)
-		rate = max(rate, need*l.this)
-	}
-	return rate
+	return l, choices > 1 && l.This > 0
 }
 
 // schedule says when the next bytes of an answer may leave. The zero value
@@ -149,7 +105,7 @@ func (p *Proxy) Unpaced() { p.pacing.off = true }
 // answer that is not paced.
 type paced struct {
 	p        *Proxy
-	ladder   ladder
+	ladder   pace.Ladder
 	buffer   time.Duration // of the player when it asked
 	began    time.Time
 	schedule schedule
@@ -202,7 +158,7 @@ func announce(h http.Header, line float64) {
 }
 
 func (a *paced) look(now time.Time, sharers int) {
-	a.rate = paceRate(a.p.node.lineRate(), a.ladder, a.buffer-now.Sub(a.began), sharers)
+	a.rate = pace.Rate(a.p.node.lineRate(), a.ladder, a.buffer-now.Sub(a.began), sharers)
 }
 
 // deadline brings a read's deadline forward to what the line could do. While a

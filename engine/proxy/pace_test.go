@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"shoal/engine/manifest"
+	"shoal/internal/pace"
 )
 
 // mbits is a rate in bytes per second.
@@ -21,13 +22,13 @@ func mbits(n float64) float64 { return n * 1e6 / 8 }
 
 func TestPaceIsTheLine(t *testing.T) {
 	full := time.Minute
-	l := ladder{lowest: mbits(0.6), this: mbits(1.2), top: mbits(9)}
+	l := pace.Ladder{Lowest: mbits(0.6), This: mbits(1.2), Top: mbits(9)}
 	high := l
-	high.this = mbits(4.8)
+	high.This = mbits(4.8)
 	for _, c := range []struct {
 		name    string
 		line    float64
-		ladder  ladder
+		ladder  pace.Ladder
 		buffer  time.Duration
 		sharers int
 		want    float64
@@ -45,21 +46,21 @@ func TestPaceIsTheLine(t *testing.T) {
 		{"a buffer that was drained since is empty", mbits(3), high, -time.Second, 1, mbits(4.8 * 1.3)},
 		{"the line is more than that", mbits(20), high, 0, 1, mbits(20)},
 	} {
-		require.InDelta(t, c.want, paceRate(c.line, c.ladder, c.buffer, c.sharers), 1, c.name)
+		require.InDelta(t, c.want, pace.Rate(c.line, c.ladder, c.buffer, c.sharers), 1, c.name)
 	}
 }
 
 func TestPaceKeepsEveryBufferAlive(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		rates := rapid.SliceOfN(rapid.Float64Range(1e3, 1e8), 3, 3).Draw(t, "rates")
-		l := ladder{lowest: min(rates[0], rates[1]), this: max(rates[0], rates[1])}
-		l.top = max(l.this, rates[2])
+		l := pace.Ladder{Lowest: min(rates[0], rates[1]), This: max(rates[0], rates[1])}
+		l.Top = max(l.This, rates[2])
 		line := rapid.Float64Range(0, 1e9).Draw(t, "line")
 		sharers := rapid.IntRange(0, 100).Draw(t, "sharers")
-		r := paceRate(line, l, 0, sharers)
-		require.True(t, r == 0 || r >= l.this, "an empty buffer grows")
-		r = paceRate(line, ladder{lowest: l.this, this: l.this, top: l.top}, time.Hour, sharers)
-		require.True(t, r == 0 || r >= l.this, "and so does any on the lowest rendition")
+		r := pace.Rate(line, l, 0, sharers)
+		require.True(t, r == 0 || r >= l.This, "an empty buffer grows")
+		r = pace.Rate(line, pace.Ladder{Lowest: l.This, This: l.This, Top: l.Top}, time.Hour, sharers)
+		require.True(t, r == 0 || r >= l.This, "and so does any on the lowest rendition")
 	})
 }
 
@@ -94,15 +95,15 @@ func TestLadderIsWhatThePlayerChoosesFrom(t *testing.T) {
 		{ID: 4, Kind: manifest.KindAudio, BandwidthBitsPerSec: 128_000},
 	}
 	whole := byteRange{0, 250_000}
-	of := func(track uint16) (ladder, bool) {
+	of := func(track uint16) (pace.Ladder, bool) {
 		return ladderOf(tracks, manifest.Record{Track: track, Length: whole.length}, whole, 4*time.Second)
 	}
 	l, ok := of(1)
 	require.True(t, ok)
-	require.Equal(t, ladder{lowest: 100_000, this: 100_000, top: 500_000}, l)
+	require.Equal(t, pace.Ladder{Lowest: 100_000, This: 100_000, Top: 500_000}, l)
 	l, ok = of(3) // the playlist does not tell: the segment does
 	require.True(t, ok)
-	require.Equal(t, ladder{lowest: 62_500, this: 62_500, top: 500_000}, l)
+	require.Equal(t, pace.Ladder{Lowest: 62_500, This: 62_500, Top: 500_000}, l)
 	_, ok = of(4)
 	require.False(t, ok, "one rendition is no choice")
 	_, ok = of(9)
@@ -246,7 +247,7 @@ func BenchmarkPaced(b *testing.B) {
 	n.line = mbits(1e6)
 	p := newProxy(Config{}, n)
 	defer func() { _ = p.Close() }()
-	a := &paced{p: p, ladder: ladder{lowest: 1, this: 1, top: mbits(1e6)}, buffer: time.Hour, began: time.Now()}
+	a := &paced{p: p, ladder: pace.Ladder{Lowest: 1, This: 1, Top: mbits(1e6)}, buffer: time.Hour, began: time.Now()}
 	buf := make([]byte, grainMax)
 	b.ReportAllocs()
 	for b.Loop() {

@@ -260,7 +260,7 @@ func (x *exchange) plan(now time.Time, br byteRange) (*reading, engine.OpenOptio
 	}
 	rd, play := x.session.begin(now, span{kind: x.t.kind(x.f.record().Track), start: from, end: to}, progressive, x.c)
 	l, choice := ladderOf(x.t.tracks(), x.f.record(), br, duration)
-	wait := patience(x.c, play.Buffer, duration, br.length, progressive, !choice || l.this >= l.top)
+	wait := patience(x.c, play.Buffer, duration, br.length, progressive, !choice || l.This >= l.Top)
 	if wait > 0 {
 		options.Deadline = now.Add(wait)
 	}

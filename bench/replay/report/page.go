@@ -16,9 +16,9 @@ h1 { font-size: 1.4rem; } h2 { font-size: 1.05rem; margin: 0 0 .3rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .2rem .7rem; border-bottom: 1px solid var(--line); text-align: right; }
-th:first-child { text-align: left; font-weight: 400; }
+td, th { white-space: nowrap; } th:first-child { text-align: left; font-weight: 400; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr)); gap: 1.5rem; margin-top: 1.5rem; }
-figure { margin: 0; } svg { width: 100%; height: auto; } text { fill: var(--ink); font-size: 12px; }
+figure { margin: 0; } figcaption { font-size: .9rem; opacity: .8; } svg { width: 100%; height: auto; } text { fill: var(--ink); font-size: 12px; }
 .grid { stroke: var(--line); stroke-width: 1; } path { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
 path.dots { stroke-width: 5; stroke-linecap: round; }
 ul { list-style: none; padding: 0; margin: .2rem 0; display: flex; flex-wrap: wrap; gap: .2rem 1rem; }
@@ -38,15 +38,14 @@ path { stroke: var(--c); }
 <tbody>{{range .Rows}}<tr><th scope="row">{{.Name}}</th>{{range .Values}}<td>{{.}}</td>{{end}}</tr>
 {{end}}</tbody></table></div>
 <div class="plots">
-{{range .Plots}}<figure><h2>{{.Title}}</h2>{{if .Empty}}<p>Nothing to show.</p>{{else}}
+{{range .Plots}}<figure><h2>{{.Title}}</h2>{{if .Empty}}<p>Nothing to show.</p>{{else}}<figcaption>{{.Y}}</figcaption>
 <svg viewBox="0 0 640 280" role="img" aria-label="{{.Title}}: {{.Y}} by {{.X}}">
 {{range .YTicks}}<line class="grid" x1="56" x2="628" y1="{{.At}}" y2="{{.At}}"/><text x="50" y="{{.At}}" dy="4" text-anchor="end">{{.Label}}</text>{{end}}
 {{range .XTicks}}<line class="grid" x1="{{.At}}" x2="{{.At}}" y1="240" y2="245"/><text x="{{.At}}" y="258" text-anchor="middle">{{.Label}}</text>{{end}}
 <text x="628" y="275" text-anchor="end">{{.X}}</text>
 {{$dots := .Dots}}{{range .Paths}}<path class="{{.Class}}{{if $dots}} dots{{end}}" d="{{.D}}"><title>{{.Name}}</title></path>
 {{end}}</svg>
-<ul>{{range .Paths}}<li class="{{.Class}}">{{.Name}}</li>{{end}}</ul>
-<figcaption>{{.Y}}</figcaption>{{end}}</figure>
+<ul>{{range .Paths}}<li class="{{.Class}}">{{.Name}}</li>{{end}}</ul>{{end}}</figure>
 {{end}}</div>
 </body>
 </html>

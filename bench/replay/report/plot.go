@@ -18,6 +18,7 @@ const (
 	left, right, top, below = 56.0, 12.0, 10.0, 40.0
 	innerWidth, innerHeight = plotWidth - left - right, plotHeight - top - below
 	ticksWanted             = 5
+	dotMargin               = 1.3 // keeps dots off the border of a logarithmic axis
 )
 
 // plot is a diagram. Its exported fields are what the template draws.
@@ -64,6 +65,9 @@ func (p *plot) layOut() {
 	if p.Empty = minX > maxX; p.Empty {
 		return
 	}
+	if p.LogX && p.Dots {
+		minX, maxX = minX/dotMargin, maxX*dotMargin
+	}
 	place := func(x float64) float64 { return x }
 	if p.LogX {
 		place = math.Log10
@@ -109,8 +113,10 @@ func (p *plot) xTicks(from, to float64) []float64 {
 	}
 	var list []float64
 	for e := math.Floor(math.Log10(from)); e <= math.Ceil(math.Log10(to)); e++ {
-		if v := math.Pow(10, e); v >= from && v <= to {
-			list = append(list, v)
+		for _, m := range []float64{1, 2, 5} {
+			if v := m * math.Pow(10, e); v >= from && v <= to {
+				list = append(list, v)
+			}
 		}
 	}
 	return list

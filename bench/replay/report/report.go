@@ -76,6 +76,9 @@ func table(results []replay.Result) []tableRow {
 	add("Start-up p50 / p95 / p99", func(r *replay.Result) string {
 		return fmt.Sprintf("%.0f / %.0f / %.0f ms", r.StartupMsP50, r.StartupMsP95, r.StartupMsP99)
 	})
+	add("Mean bitrate", func(r *replay.Result) string { return fmt.Sprintf("%.0f kbit/s", r.MeanKbps) })
+	add("Same without peers", func(r *replay.Result) string { return fmt.Sprintf("%.0f kbit/s", r.TwinMeanKbps) })
+	add("Switches of rendition", func(r *replay.Result) string { return fmt.Sprint(r.Switches) })
 	add("Played from peers", func(r *replay.Result) string { return megabytes(r.P2PBytes) })
 	add("Played from the CDN", func(r *replay.Result) string { return megabytes(r.CDNBytes) })
 	add("of it start-up", func(r *replay.Result) string { return megabytes(r.CDNStartupBytes) })
@@ -86,13 +89,23 @@ func table(results []replay.Result) []tableRow {
 	add("Peers in the same ISP", func(r *replay.Result) string { return percent(r.SameISPShare) })
 	add("Peers in the same region", func(r *replay.Result) string { return percent(r.SameRegionShare) })
 	add("Sessions", func(r *replay.Result) string { return fmt.Sprint(r.Sessions) })
-	add("Digest", func(r *replay.Result) string { return r.Digest })
+	add("Digest", func(r *replay.Result) string { return r.Digest[:min(len(r.Digest), 12)] })
 	return rows
 }
 
-// binsOf calls do for each stretch of bins that makes a point.
-func binsOf(n int, do func(from, to int)) {
-	step := max((n+pointsMax-1)/pointsMax, 1)
+// smooth bins of 10 s make a minute, in which the rhythm of segments is lost.
+const smooth = 6
+
+// overTime calls do for each stretch of a series that makes a point.
+func overTime(n int, do func(from, to int)) {
+	step := max((n+pointsMax-1)/pointsMax, min(smooth, n/smooth), 1)
+	every(n, step, do)
+}
+
+// binsOf calls do for each stretch of n sorted values that makes a point.
+func binsOf(n int, do func(from, to int)) { every(n, max((n+pointsMax-1)/pointsMax, 1), do) }
+
+func every(n, step int, do func(from, to int)) {
 	for i := 0; i < n; i += step {
 		do(i, min(i+step, n))
 	}
@@ -122,12 +135,12 @@ func hours(bins int, length time.Duration) float64 {
 }
 
 func savingOverTime(results []replay.Result) plot {
-	p := plot{Title: "Saving over the day", X: "hours", Y: "share of the bytes that came from peers", MaxY: 1}
+	p := plot{Title: "Saving over the day", X: "hours since the trace began", Y: "share of the bytes that came from peers", MaxY: 1}
 	for i := range results {
 		r := &results[i]
 		first, last := busy(r)
 		c := curve{Name: r.Policy, Class: i}
-		binsOf(last-first, func(from, to int) {
+		overTime(last-first, func(from, to int) {
 			p2p, cdn := sum(r.Series.P2P, first+from, first+to), sum(r.Series.CDN, first+from, first+to)
 			if p2p+cdn > 0 {
 				c.add(hours(first+from, r.Series.BinLength), float64(p2p)/float64(p2p+cdn))
@@ -139,11 +152,11 @@ func savingOverTime(results []replay.Result) plot {
 }
 
 func rateOverTime(results []replay.Result) plot {
-	p := plot{Title: "CDN rate against the twin without peers", X: "hours", Y: "Mbit/s"}
+	p := plot{Title: "CDN rate against the twin without peers", X: "hours since the trace began", Y: "Mbit/s"}
 	rate := func(name string, class int, r *replay.Result, bins []int64) {
 		first, last := busy(r)
 		c := curve{Name: name, Class: class}
-		binsOf(last-first, func(from, to int) {
+		overTime(last-first, func(from, to int) {
 			seconds := float64(to-from) * r.Series.BinLength.Seconds()
 			c.add(hours(first+from, r.Series.BinLength), float64(sum(bins, first+from, first+to))*8/1e6/seconds)
 		})
@@ -159,12 +172,12 @@ func rateOverTime(results []replay.Result) plot {
 }
 
 func viewersOverTime(results []replay.Result) plot {
-	p := plot{Title: "Viewers online", X: "hours", Y: "viewers"}
+	p := plot{Title: "Viewers online", X: "hours since the trace began", Y: "viewers"}
 	for i := range results[:min(1, len(results))] {
 		r := &results[i]
 		first, last := busy(r)
 		c := curve{Name: "viewers", Class: twinClass}
-		binsOf(last-first, func(from, to int) {
+		overTime(last-first, func(from, to int) {
 			total := 0.0
 			for j := first + from; j < min(first+to, len(r.Series.Online)); j++ {
 				total += r.Series.Online[j]
@@ -180,19 +193,22 @@ func viewersOverTime(results []replay.Result) plot {
 func distribution(name string, class int, values []float64) curve {
 	slices.Sort(values)
 	c := curve{Name: name, Class: class}
+	share := 0.0
 	binsOf(len(values), func(_, to int) {
-		c.add(values[to-1], float64(to)/float64(len(values)))
+		c.add(values[to-1], share)
+		share = float64(to) / float64(len(values))
+		c.add(values[to-1], share)
 	})
 	return c
 }
 
 func startups(results []replay.Result) plot {
-	p := plot{Title: "Start-up", X: "ms until the first picture", Y: "share of sessions", MaxY: 1}
+	p := plot{Title: "Start-up", X: "ms until the first picture", Y: "share of sessions that had started by then", MaxY: 1, LogX: true}
 	for i := range results {
 		var values []float64
 		for _, s := range results[i].PerSession {
 			if s.Started {
-				values = append(values, s.Startup.Seconds()*1000)
+				values = append(values, max(s.Startup.Seconds()*1000, 1))
 			}
 		}
 		p.Curves = append(p.Curves, distribution(results[i].Policy, i, values))
@@ -201,7 +217,7 @@ func startups(results []replay.Result) plot {
 }
 
 func stalls(results []replay.Result) plot {
-	p := plot{Title: "Stalls", X: "% of the time stalled", Y: "share of sessions", MaxY: 1}
+	p := plot{Title: "Stalls", X: "% of the time stalled", Y: "share of sessions that stalled no longer", MaxY: 1}
 	for i := range results {
 		var values []float64
 		for _, s := range results[i].PerSession {
@@ -215,7 +231,7 @@ func stalls(results []replay.Result) plot {
 }
 
 func savingBySize(results []replay.Result) plot {
-	p := plot{Title: "Saving against swarm size", X: "mean number of viewers", Y: "saving", MaxY: 1, LogX: true, Dots: true}
+	p := plot{Title: "Saving against swarm size", X: "mean number of viewers", Y: "saving of a title", MaxY: 1, LogX: true, Dots: true}
 	for i := range results {
 		c := curve{Name: results[i].Policy, Class: i}
 		for j, s := range results[i].Swarms {

@@ -1,4 +1,4 @@
-package engine
+package pace
 
 import (
 	"slices"
@@ -34,7 +34,7 @@ const (
 	lineSilence = 2 * time.Second
 )
 
-// lineMeter estimates what a line brings while something is asked of it. It
+// Meter estimates what a line brings while something is asked of it. It
 // counts from the first byte of each busy period on, so that the time to first
 // byte, which players set apart as well, is no part of it.
 //
@@ -42,8 +42,8 @@ const (
 // then, for a buffer that is full. As in BBR (draft-ietf-ccwg-bbr, §4.1.2), a
 // sample that may have been limited by that counts only if it raises the estimate.
 //
-// A lineMeter reads no clock. It is not safe for concurrent use.
-type lineMeter struct {
+// A Meter reads no clock. It is not safe for concurrent use.
+type Meter struct {
 	ring    [lineSamples]float64
 	samples int
 	rate    float64 // median of ring, bytes per second; 0: nothing yet
@@ -54,10 +54,10 @@ type lineMeter struct {
 	total       int       // since the busy period began
 }
 
-// received takes n bytes that arrived at now.
-func (m *lineMeter) received(now time.Time, n int) {
+// Received takes n bytes that arrived at now.
+func (m *Meter) Received(now time.Time, n int) {
 	if m.busy && now.Sub(m.last) > lineSilence {
-		m.end()
+		m.End()
 	}
 	if !m.busy {
 		m.busy, m.start, m.last, m.bytes, m.total = true, now, now, 0, n
@@ -72,32 +72,38 @@ func (m *lineMeter) received(now time.Time, n int) {
 	}
 }
 
-// end closes a busy period: nothing is owed any more.
-func (m *lineMeter) end() {
+// End closes a busy period: nothing is owed any more.
+func (m *Meter) End() {
 	if m.busy && m.bytes >= lineEndBytes {
 		m.sample()
 	}
 	m.busy = false
 }
 
-// estimate is the rate in bytes per second; 0 when too little has come.
-func (m *lineMeter) estimate() float64 {
+// Busy tells whether a busy period is open.
+func (m *Meter) Busy() bool { return m.busy }
+
+// Last is when the latest bytes of this busy period came.
+func (m *Meter) Last() time.Time { return m.last }
+
+// Estimate is the rate in bytes per second; 0 when too little has come.
+func (m *Meter) Estimate() float64 {
 	if m.samples == 0 && m.busy && m.bytes >= lineEndBytes {
 		return m.current()
 	}
 	return m.rate
 }
 
-// presume gives the meter an estimate from elsewhere, which one real sample outweighs.
-func (m *lineMeter) presume(bytesPerSec float64) { m.rate = bytesPerSec }
+// Presume gives the meter an estimate from elsewhere, which one real sample outweighs.
+func (m *Meter) Presume(bytesPerSec float64) { m.rate = bytesPerSec }
 
 // current is the rate of the sample at hand. A clock of a millisecond is the
 // finest believed: on a loopback path it, and not the path, would be measured.
-func (m *lineMeter) current() float64 {
+func (m *Meter) current() float64 {
 	return float64(m.bytes) / max(m.last.Sub(m.start), time.Millisecond).Seconds()
 }
 
-func (m *lineMeter) sample() {
+func (m *Meter) sample() {
 	s := m.current()
 	if m.total < lineSteadyBytes && m.samples > 0 && s < m.rate*lineRise {
 		return

@@ -1,0 +1,56 @@
+// Package pace decides how fast a node hands bytes to a player that adapts:
+// Meter measures what the line brings, Rate is what an answer may flow at. Why
+// that is needed stands in engine/proxy/pace.go.
+//
+// The live node and the replay share it. It reads no clock; nothing in it is
+// safe for concurrent use.
+package pace
+
+import "time"
+
+const (
+	// enough times the top rendition's bitrate is a line on which pacing
+	// could change no decision: players ask for a margin of at most
+	// 1/0.7 (hls.js abrBandWidthUpFactor), and then for twice that when a second
+	// player shares the line.
+	enough = 4
+
+	// unknownBytesPerSec is what the line is taken for until something was measured, 2
+	// Mbit/s. It can only hold for what an earlier run left: fetching measures.
+	// Players begin with less (hls.js 0.5, dash.js 1 Mbit/s).
+	unknownBytesPerSec = 2e6 / 8
+
+	// lowestGain times the lowest rendition's bitrate is always granted: there is
+	// nothing to go down to, and what is in the cache shall not stall. It is less
+	// than the step to the next rendition, which is 1.5 to 2.
+	lowestGain = 1.5
+
+	// shieldBuffer and shieldGain keep a player from running dry on a rendition
+	// that is here but that the line would not sustain, because it was chosen by
+	// hand: below 10 s of buffer an answer flows at its own bitrate, up to 1.3
+	// times that when the buffer is empty. A player that adapts still goes down:
+	// hls.js keeps a rendition at 1/0.95 times its bitrate and dash.js at 1/0.9.
+	shieldBuffer = 10 * time.Second
+	shieldGain   = 0.3
+)
+
+// Ladder is the choice that a player has, in bytes per second.
+type Ladder struct{ Lowest, Top, This float64 }
+
+// Rate is how fast an answer may flow, in bytes per second; 0: without a
+// limit. The line is shared by the answers that flow at the same time, as it
+// would be without the node; buffer is what the player holds now.
+func Rate(line float64, l Ladder, buffer time.Duration, sharers int) float64 {
+	if line == 0 {
+		line = unknownBytesPerSec
+	}
+	if line >= enough*l.Top {
+		return 0
+	}
+	rate := max(line/float64(max(sharers, 1)), lowestGain*l.Lowest)
+	if buffer = max(buffer, 0); buffer < shieldBuffer {
+		need := 1 + shieldGain*float64(shieldBuffer-buffer)/float64(shieldBuffer)
+		rate = max(rate, need*l.This)
+	}
+	return rate
+}
