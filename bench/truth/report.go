@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"shoal/bench/emulator"
 )
@@ -40,6 +41,8 @@ type viewerResult struct {
 	Stalls        int     `json:"stalls"`
 	StalledS      float64 `json:"stalled_s"`
 	PlayedS       float64 `json:"played_s"`
+	// Notes are a rival's own.
+	Notes map[string]int64 `json:"notes,omitempty"`
 }
 
 // sources are bytes by where their pieces came from.
@@ -82,8 +85,9 @@ type runResult struct {
 	UnseenShare  float64          `json:"unseen_share"` // of the played bytes
 	CDNReasons   map[string]int64 `json:"cdn_reasons"`
 	DeviceDrops  int64            `json:"device_drops"`
-	LateP95Milli float64          `json:"late_p95_ms"` // the emulator's; see bench/emulator
-	WaitMillis   float64          `json:"wait_ms"`     // for a processor, mean of the nodes' threads
+	LateP95Milli float64          `json:"late_p95_ms"`          // the emulator's; see bench/emulator
+	WaitMillis   float64          `json:"wait_ms"`              // for a processor, mean of the nodes' threads
+	BusyShare    float64          `json:"busy_share,omitempty"` // of the processors, by all that runs; of rivals
 	Viewers      []viewerResult   `json:"viewers"`
 	// Lines are the origin's, then the households', as in the sessions file.
 	Lines []emulator.LineStats `json:"lines"`
@@ -113,6 +117,19 @@ func (r *runResult) sum() {
 		r.StallRatio = stalled / (stalled + played)
 	}
 	r.StartupP50, r.StartupMax = median(startups), most(startups)
+}
+
+// addNetwork adds the emulator's counters.
+func (r *runResult) addNetwork(network *emulator.Network) error {
+	stats, err := network.Stats()
+	if err != nil {
+		return err
+	}
+	r.DeviceDrops, r.Lines = stats.DeviceDrops, stats.Lines
+	for _, line := range stats.Lines {
+		r.LateP95Milli = max(r.LateP95Milli, float64(line.LateP95)/float64(time.Millisecond))
+	}
+	return nil
 }
 
 func (r *runResult) write(file string) error {

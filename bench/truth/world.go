@@ -57,6 +57,7 @@ type world struct {
 	kbps   int // of the title
 	length time.Duration
 	seed   uint64
+	policy string // of the replay
 	// uplinkQueueKiB: the replay has no such queue.
 	uplinkQueueKiB int
 }
@@ -65,7 +66,7 @@ type world struct {
 // crashes come from the seed; scale changes nothing but the uplinks.
 func newWorld(seed uint64, scale float64, kbps int, length time.Duration) *world {
 	rng := rand.New(rand.NewPCG(seed, 0))
-	w := &world{kbps: kbps, length: length, seed: seed, uplinkQueueKiB: uplinkQueueKiB}
+	w := &world{kbps: kbps, length: length, seed: seed, policy: "shoal", uplinkQueueKiB: uplinkQueueKiB}
 	ups, downs, rtts := rng.Perm(viewers), rng.Perm(viewers), rng.Perm(viewers)
 	for i := range viewers {
 		h := home{
