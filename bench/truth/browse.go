@@ -120,8 +120,12 @@ func serveTitle(ctx context.Context, dir, addr string, out io.Writer) error {
 	if _, err := fmt.Fprintf(out, "http://%s\n", l.Addr()); err != nil {
 		return errors.Join(err, l.Close())
 	}
+	return (&http.Server{ReadHeaderTimeout: readyWithin, Handler: titleHandler(dir)}).Serve(l)
+}
+
+func titleHandler(dir string) http.Handler {
 	files := http.FileServer(http.Dir(dir))
-	return (&http.Server{ReadHeaderTimeout: readyWithin, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Access-Control-Allow-Origin", "*")
 		w.Header().Set("Access-Control-Allow-Headers", "Range")
 		w.Header().Set("Access-Control-Expose-Headers", "Content-Length, Content-Range")
@@ -130,5 +134,5 @@ func serveTitle(ctx context.Context, dir, addr string, out io.Writer) error {
 			return
 		}
 		files.ServeHTTP(w, r)
-	})}).Serve(l)
+	})
 }

@@ -57,7 +57,7 @@ func main() {
 	flag.BoolVar(&o.model, "replay", true, "run the same traces in the replay and compare")
 	flag.BoolVar(&o.runOnly, "replay-only", false, "run the traces in the replay alone; needs no root")
 	asJSON := flag.Bool("json", false, "print one JSON object")
-	flag.StringVar(&o.rival, "rival", "", "run another program instead of shoal: p2p-media-loader, libtorrent-sequential, libtorrent-rarest-first or libtorrent-unspared")
+	flag.StringVar(&o.rival, "rival", "", "run another program instead of shoal: p2p-media-loader, libtorrent, libtorrent-rarest-first or libtorrent-web-seed")
 	play := flag.String("play", "", "URL to play, for the processes that this command starts")
 	name := flag.String("name", "", "of that player")
 	var b browseOptions

@@ -156,10 +156,14 @@ func (r *runResult) line(scale float64, number int) string {
 	for _, name := range sortedKeys(r.CDNReasons) {
 		reasons = append(reasons, fmt.Sprintf("%s %.1f", name, float64(r.CDNReasons[name])/1e6))
 	}
-	return fmt.Sprintf("scale %g run %d: saving %.1f %% (all bytes %.1f %%), stalled %.2f %% in %d stalls, start %.0f ms (slowest %.0f); "+
+	text := fmt.Sprintf("scale %g run %d: saving %.1f %% (all bytes %.1f %%), stalled %.2f %% in %d stalls, start %.0f ms (slowest %.0f); "+
 		"CDN MB: %s; sent MB: %s; emulator late p95 %.1f ms, waits %.2f ms, %d device drops, mixed %.1f %%, unseen %.1f %%",
 		scale, number, 100*r.Saving, 100*r.RawSaving, 100*r.StallRatio, r.Stalls, r.StartupP50, r.StartupMax,
 		strings.Join(reasons, ", "), strings.Join(ups, " "), r.LateP95Milli, r.WaitMillis, r.DeviceDrops, 100*r.MixedShare, 100*r.UnseenShare)
+	if r.BusyShare > 0 {
+		text += fmt.Sprintf(", processors busy %.0f %%", 100*r.BusyShare)
+	}
+	return text
 }
 
 func sortedKeys(m map[string]int64) (keys []string) {

@@ -43,12 +43,12 @@ type rival struct {
 }
 
 // rivals by name. A libtorrent that is left alone uses its web seed all the
-// time: libtorrent-unspared tells what the models' sparing is worth.
+// time: libtorrent-web-seed tells what the policies' sparing is worth.
 var rivals = []rival{
 	{name: "p2p-media-loader", policy: "whole-segment", browser: true},
-	{name: "libtorrent-sequential", policy: "sequential", sequential: true, webSeedBelow: webSeedBelow},
+	{name: "libtorrent", policy: "sequential", sequential: true, webSeedBelow: webSeedBelow},
 	{name: "libtorrent-rarest-first", policy: "rarest-first", webSeedBelow: webSeedBelow},
-	{name: "libtorrent-unspared", policy: "sequential", sequential: true},
+	{name: "libtorrent-web-seed", policy: "sequential", sequential: true},
 }
 
 func rivalByName(name string) (*rival, error) {
