@@ -36,13 +36,12 @@ type viewerResult struct {
 	CDNReasons     map[string]int64 `json:"cdn_reasons"`
 	DuplicateBytes int64            `json:"duplicate_bytes"`
 	SentBytes      int64            `json:"sent_bytes"`
+	Notes          map[string]int64 `json:"notes,omitempty"` // a rival's own
 
 	StartupMillis float64 `json:"startup_ms"` // −1: no picture
 	Stalls        int     `json:"stalls"`
 	StalledS      float64 `json:"stalled_s"`
 	PlayedS       float64 `json:"played_s"`
-	// Notes are a rival's own.
-	Notes map[string]int64 `json:"notes,omitempty"`
 }
 
 // sources are bytes by where their pieces came from.
