@@ -9,10 +9,9 @@ CONFIG is a JSON object; see torrentConfig in torrent.go, which writes it.
 The player takes whole segments, as the replay's does: it starts with the first
 that leaves start_buffer_s ahead, and stalls when the next one is not there.
 
-The web server is a web seed (BEP 19), which libtorrent uses all the time; or,
-with web_seed_below_s, it is asked by this client, a few pieces at a time and only
-while so little is buffered. (libtorrent 2.0.8 crashes when a web seed that is
-sending is taken away.)
+The web server is a web seed (BEP 19), which libtorrent uses all the time, for
+ranges of up to 16 MiB; or, with web_seed_below_s, it is asked by this client, a
+few pieces at a time and only while so little is buffered.
 """
 
 import collections
@@ -199,7 +198,9 @@ class Viewer:
             if now >= report:
                 report = now + REPORT_EVERY_S
                 self.report()
-            self.session.wait_for_alert(int(LOOK_EVERY_S * 1000))
+            # Not wait_for_alert: the binding of 2.0.8 returns an alert that may be
+            # gone already, and crashes.
+            time.sleep(LOOK_EVERY_S)
 
     def take(self):
         """Takes what has happened since the last time."""
