@@ -7,7 +7,7 @@ LINT      = go tool -modfile=tools/go.mod golangci-lint
 E2E       = $(sort $(dir $(shell grep -rl --include='*_test.go' '^//go:build.*\be2e\b' .)))
 BENCHES   = $(sort $(dir $(shell grep -rl --include='*_test.go' '^func Benchmark' .)))
 
-.PHONY: help demo build test race fuzz lint vet bench bench-truth check deps media e2e clean
+.PHONY: help demo build test race fuzz lint vet bench bench-truth bench-rivals-truth check deps media e2e clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,11 @@ bench: ## Measure: benchmarks of every package, then each command under bench/
 bench-truth: ## Compare the replay with real peers behind emulated lines: as root, 35 minutes
 	go test -count=1 -tags netns ./bench/emulator
 	go run ./bench/truth --runs 5
+
+bench-rivals-truth: ## Compare the replay's rivals with the programs that they model: as root, 40 minutes
+	for rival in p2p-media-loader libtorrent libtorrent-rarest-first; do \
+		go run ./bench/truth --rival $$rival --scale 2,1 --runs 3 || failed=1; \
+	done; [ -z "$$failed" ]
 
 check: deps ## What CI runs: lint, vet, race tests, short fuzz, end to end
 	@for step in lint vet race fuzz e2e; do \

@@ -84,9 +84,8 @@ type runResult struct {
 	UnseenShare  float64          `json:"unseen_share"` // of the played bytes
 	CDNReasons   map[string]int64 `json:"cdn_reasons"`
 	DeviceDrops  int64            `json:"device_drops"`
-	LateP95Milli float64          `json:"late_p95_ms"`          // the emulator's; see bench/emulator
-	WaitMillis   float64          `json:"wait_ms"`              // for a processor, mean of the nodes' threads
-	BusyShare    float64          `json:"busy_share,omitempty"` // of the processors, by all that runs; of rivals
+	LateP95Milli float64          `json:"late_p95_ms"` // the emulator's; see bench/emulator
+	WaitMillis   float64          `json:"wait_ms"`     // for a processor, mean of the nodes' threads
 	Viewers      []viewerResult   `json:"viewers"`
 	// Lines are the origin's, then the households', as in the sessions file.
 	Lines []emulator.LineStats `json:"lines"`
@@ -155,14 +154,10 @@ func (r *runResult) line(scale float64, number int) string {
 	for _, name := range sortedKeys(r.CDNReasons) {
 		reasons = append(reasons, fmt.Sprintf("%s %.1f", name, float64(r.CDNReasons[name])/1e6))
 	}
-	text := fmt.Sprintf("scale %g run %d: saving %.1f %% (all bytes %.1f %%), stalled %.2f %% in %d stalls, start %.0f ms (slowest %.0f); "+
+	return fmt.Sprintf("scale %g run %d: saving %.1f %% (all bytes %.1f %%), stalled %.2f %% in %d stalls, start %.0f ms (slowest %.0f); "+
 		"CDN MB: %s; sent MB: %s; emulator late p95 %.1f ms, waits %.2f ms, %d device drops, mixed %.1f %%, unseen %.1f %%",
 		scale, number, 100*r.Saving, 100*r.RawSaving, 100*r.StallRatio, r.Stalls, r.StartupP50, r.StartupMax,
 		strings.Join(reasons, ", "), strings.Join(ups, " "), r.LateP95Milli, r.WaitMillis, r.DeviceDrops, 100*r.MixedShare, 100*r.UnseenShare)
-	if r.BusyShare > 0 {
-		text += fmt.Sprintf(", processors busy %.0f %%", 100*r.BusyShare)
-	}
-	return text
 }
 
 func sortedKeys(m map[string]int64) (keys []string) {

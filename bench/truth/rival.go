@@ -168,14 +168,16 @@ func (l *lab) runRival(ctx context.Context, w *world, name string) (r *runResult
 			return nil, err
 		}
 	}
-	busy := processorTime()
 	if err := watchAll(ctx, sessions, time.Now().Add(settle)); err != nil {
 		return nil, err
 	}
-	r = &runResult{BusyShare: busy.sinceThen()}
+	r = &runResult{}
+	var waited waits
 	for _, s := range sessions {
 		r.Viewers = append(r.Viewers, s.result(l.title))
+		waited.add(s.waits)
 	}
+	r.WaitMillis = float64(waited.mean()) / float64(time.Millisecond)
 	r.sum()
 	if err := r.addNetwork(network); err != nil {
 		return nil, err

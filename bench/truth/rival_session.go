@@ -45,6 +45,7 @@ type rivalSession struct {
 	viewer  *process
 	reading sync.WaitGroup
 	report  rivalReport // valid when reading is over
+	waits   waits       // for a processor, of the viewer's threads
 }
 
 func (s *rivalSession) household() home { return s.home }
@@ -90,6 +91,7 @@ func (s *rivalSession) watch(ctx context.Context, until time.Time) (err error) {
 	case <-viewer.done:
 		err = fmt.Errorf("%s ended: %w; see %s", viewer.name, viewer.err, viewer.log.Name())
 	}
+	s.waits = sessionWaits(viewer.cmd.Process.Pid)
 	viewer.crash()
 	s.reading.Wait()
 	return err
