@@ -12,8 +12,11 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"shoal/internal/chrome"
 )
@@ -36,6 +39,7 @@ var capturing = []string{"microphone", "camera"}
 type browseOptions struct {
 	url, tracker     string
 	modules, profile string // folders
+	nice             int
 }
 
 // browseTitle is the process of a viewer with p2p-media-loader. The page comes
@@ -77,6 +81,8 @@ func browseTitle(ctx context.Context, o browseOptions, out io.Writer) error {
 	}
 	tick := time.NewTicker(browseEvery)
 	defer tick.Stop()
+	prefer := time.NewTicker(preferEvery)
+	defer prefer.Stop()
 	lines := json.NewEncoder(out)
 	for {
 		select {
@@ -88,8 +94,30 @@ func browseTitle(ctx context.Context, o browseOptions, out io.Writer) error {
 			if err := lines.Encode(report); err != nil {
 				return err
 			}
+		case <-prefer.C:
+			preferSession(os.Getpid(), o.nice)
 		case <-ctx.Done():
 			return ctx.Err()
+		}
+	}
+}
+
+// preferEvery is how often a browser's threads get their niceness back.
+const preferEvery = 3 * time.Second
+
+// preferSession gives all threads of a session a niceness: a browser chooses one
+// for its parts by itself, and what else runs on the machine would be measured.
+// Threads that have just ended, and niceness that is not allowed, are passed over.
+func preferSession(leader, nice int) {
+	for _, pid := range sessionProcesses(leader) {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
+		if err != nil {
+			continue // never: the pattern is right
+		}
+		for _, thread := range threads {
+			if id, err := strconv.Atoi(filepath.Base(thread)); err == nil {
+				_ = unix.Setpriority(unix.PRIO_PROCESS, id, nice)
+			}
 		}
 	}
 }

@@ -75,6 +75,7 @@ func main() {
 	case *play != "":
 		err = playTitle(ctx, *play, *name, os.Stdout)
 	case b.url != "":
+		b.nice = o.nice
 		err = browseTitle(ctx, b, os.Stdout)
 	case *serve != "":
 		err = serveTitle(ctx, *serve, *listen, os.Stdout)

@@ -207,6 +207,7 @@ func (l *lab) startRivalServers(ctx context.Context, h *emulator.Host, dir strin
 func (l *lab) browserCommand(origin, tracker, profile string) []string {
 	return []string{
 		l.self, "--browse", origin + "/" + playlist, "--tracker", tracker, "--modules", l.dir, "--profile", profile,
+		"--nice", fmt.Sprint(l.nice),
 	}
 }
 

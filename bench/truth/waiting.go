@@ -52,12 +52,20 @@ func processWaits(pid int) (w waits) {
 	return w
 }
 
-// sessionWaits are those of all processes of the session that a process leads:
-// a browser has several.
+// sessionWaits are those of all processes of a session.
 func sessionWaits(leader int) (w waits) {
+	for _, pid := range sessionProcesses(leader) {
+		w.add(processWaits(pid))
+	}
+	return w
+}
+
+// sessionProcesses are the processes of the session that a process leads: a
+// browser has several.
+func sessionProcesses(leader int) (pids []int) {
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
-		return w
+		return nil // never: the pattern is right
 	}
 	for _, file := range stats {
 		text, err := os.ReadFile(file)
@@ -71,10 +79,9 @@ func sessionWaits(leader int) (w waits) {
 		if _, err := fmt.Sscan(fields, &state, &parent, &group, &session); err != nil || session != leader {
 			continue
 		}
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
-		if err == nil {
-			w.add(processWaits(pid))
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file))); err == nil {
+			pids = append(pids, pid)
 		}
 	}
-	return w
+	return pids
 }
