@@ -7,10 +7,10 @@ LINT      = go tool -modfile=tools/go.mod golangci-lint
 E2E       = $(sort $(dir $(shell grep -rl --include='*_test.go' '^//go:build.*\be2e\b' .)))
 BENCHES   = $(sort $(dir $(shell grep -rl --include='*_test.go' '^func Benchmark' .)))
 
-.PHONY: help demo build test race fuzz lint vet bench bench-truth bench-replay check deps media e2e clean
+.PHONY: help demo build test race fuzz lint vet bench bench-truth bench-rivals-truth bench-replay check deps media e2e clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: build ## Watch the sample title through a swarm of real processes
 	./build/shoal demo
@@ -49,6 +49,11 @@ bench-truth: ## Compare the replay with real peers behind emulated lines: as roo
 
 bench-replay: build ## Replay recorded days of a live service in TRACES: hours
 	@go run ./bench/realtraces --traces '$(TRACES)' -- $(REPLAY)
+
+bench-rivals-truth: ## Compare the replay's rivals with the programs that they model: as root, 40 minutes
+	for rival in p2p-media-loader libtorrent libtorrent-rarest-first; do \
+		go run ./bench/truth --rival $$rival --scale 2,1 --runs 3 || failed=1; \
+	done; [ -z "$$failed" ]
 
 check: deps ## What CI runs: lint, vet, race tests, short fuzz, end to end
 	@for step in lint vet race fuzz e2e; do \

@@ -17,11 +17,15 @@ const (
 	webSeedPieces = 16
 	// pipeline is how many pieces are asked of a neighbour at once.
 	pipeline = 4
-	// regularSlots and one optimistic slot are served (BEP 3); the first are
-	// chosen anew every rechokeEvery, the other every third time.
-	regularSlots = 3
-	rechokeEvery = 10
-	// snubbed is how long a neighbour may be silent that owes something.
+	// regularSlots and one optimistic slot are served; they are chosen anew every
+	// rechokeEvery and optimisticEvery seconds. libtorrent 2.0's defaults:
+	// unchoke_slots_limit 8, of which a fifth is optimistic, unchoke_interval and
+	// optimistic_unchoke_interval.
+	regularSlots    = 7
+	rechokeEvery    = 15
+	optimisticEvery = 30
+	// snubbed is how long a neighbour may be silent that owes something:
+	// libtorrent's piece_timeout.
 	snubbed = 20 * time.Second
 )
 
@@ -39,7 +43,7 @@ func newSequential(p *peer) policy  { return newRival(p, &torrent{}) }
 // choke and unchoke, as a neighbour hears them.
 type choke bool
 
-func (t *torrent) ask(r *rival) {
+func (t *torrent) ask(r *rival) time.Duration {
 	m, v := r.p.w.media, &r.p.viewer
 	from := r.p.rendition.firstPiece(int(v.position / m.segment))
 	last := min(int((v.position+torrentWindow)/m.segment)+1, r.p.told, m.segments)
@@ -67,6 +71,7 @@ func (t *torrent) ask(r *rival) {
 			open = slices.Delete(open, at, at+1)
 		}
 	}
+	return never
 }
 
 // webSeed fetches from the first missing piece on while the buffer is low.
@@ -128,7 +133,7 @@ func (t *torrent) rechoke(r *rival) {
 	r.p.rng.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 	slices.SortStableFunc(order, func(a, b *neighbour) int { return cmp.Compare(b.received, a.received) })
 	chosen := order[:min(regularSlots, len(order))]
-	if rest := order[len(chosen):]; t.seconds%(3*rechokeEvery) == 1 || !slices.Contains(rest, t.optimistic) {
+	if rest := order[len(chosen):]; t.seconds%optimisticEvery == 1 || !slices.Contains(rest, t.optimistic) {
 		t.optimistic = nil
 		if len(rest) > 0 {
 			t.optimistic = rest[r.p.rng.IntN(len(rest))]

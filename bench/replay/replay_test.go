@@ -96,7 +96,7 @@ type greedy struct{}
 
 func newGreedy(p *peer) policy { return newRival(p, greedy{}) }
 
-func (greedy) ask(r *rival) {
+func (greedy) ask(r *rival) time.Duration {
 	v := &r.p.viewer
 	end := r.p.rendition.firstPiece(min(r.p.told, r.p.w.media.segments))
 	for _, n := range r.neighbours {
@@ -109,6 +109,7 @@ func (greedy) ask(r *rival) {
 	if v.getting && v.state != statePlaying && len(r.fetches) == 0 {
 		r.fromWeb(v.first, v.end)
 	}
+	return never
 }
 func (greedy) everySecond(*rival, bool)         {}
 func (greedy) mayServe(*rival, *neighbour) bool { return true }

@@ -20,11 +20,18 @@ type rival struct {
 	fetches    []*fetch
 	turn       int // of the neighbours that are served
 	changed    bool
+	next       time.Duration // when the plan wants to be asked again
+
+	// offers bounds the peers that an announce leads to, and announceEvery is how
+	// often it is looked at; zero: all, always.
+	offers        int
+	announceEvery time.Duration
+	announced     time.Duration
 }
 
 // rivalPlan asks for what is missing.
 type rivalPlan interface {
-	ask(r *rival)                          // something has changed
+	ask(r *rival) time.Duration            // something has changed; when to ask again
 	everySecond(r *rival, watching bool)   // a second has passed
 	mayServe(r *rival, n *neighbour) bool  // whether a leech gets what it asked for
 	told(r *rival, n *neighbour, word any) // a message of the plan's own
@@ -56,7 +63,7 @@ type (
 	unask uint32
 )
 
-func newRival(p *peer, plan rivalPlan) policy {
+func newRival(p *peer, plan rivalPlan) *rival {
 	return &rival{p: p, plan: plan, partial: make(map[uint32]*partial)}
 }
 
@@ -101,7 +108,8 @@ func (r *rival) takeBack(piece uint32) {
 }
 
 // fromWeb asks the web server for the pieces [from, to), those that are missing.
-func (r *rival) fromWeb(from, to uint32) {
+// It returns nil if none are.
+func (r *rival) fromWeb(from, to uint32) *fetch {
 	for from < to && r.p.holds(from) {
 		from++
 	}
@@ -109,7 +117,7 @@ func (r *rival) fromWeb(from, to uint32) {
 		to--
 	}
 	if from == to {
-		return
+		return nil
 	}
 	for i := from; i < to; i++ {
 		if !r.p.holds(i) {
@@ -117,7 +125,21 @@ func (r *rival) fromWeb(from, to uint32) {
 			r.progress(i).web = true
 		}
 	}
-	r.fetches = append(r.fetches, r.p.fetch(int64(from)*wire.ChunksPerPiece, int64(to)*wire.ChunksPerPiece, nil))
+	f := r.p.fetch(int64(from)*wire.ChunksPerPiece, int64(to)*wire.ChunksPerPiece, [2]uint32{from, to})
+	r.fetches = append(r.fetches, f)
+	return f
+}
+
+// giveUp cancels a request to the web server.
+func (r *rival) giveUp(f *fetch) {
+	r.p.cancelFetch(f)
+	r.fetchDone(f)
+	pieces := f.user.([2]uint32)
+	for i := pieces[0]; i < pieces[1]; i++ {
+		if t := r.partial[i]; t != nil {
+			t.web = false
+		}
+	}
 }
 
 func (r *rival) burst(c *conn, piece uint32, mask uint64) {
@@ -211,7 +233,17 @@ func (r *rival) second(watching bool) {
 }
 
 func (r *rival) candidates(a tracker.Answer) {
-	for _, c := range a.Candidates {
+	if r.announced > 0 && r.p.w.now < r.announced+r.announceEvery {
+		return
+	}
+	r.announced = r.p.w.now
+	list := a.Candidates
+	if r.offers > 0 && len(list) > r.offers {
+		list = slices.Clone(list)
+		r.p.rng.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+		list = list[:r.offers]
+	}
+	for _, c := range list {
 		if len(r.p.conns) >= r.p.w.cfg.MaxPeers {
 			return
 		}
@@ -303,13 +335,16 @@ func (r *rival) serve() (burst, bool) {
 func bitsSet(mask uint64) int { return chunkBytes(mask) / wire.ChunkBytes }
 
 func (r *rival) advance() time.Duration {
-	if r.changed && r.p.viewer.state != stateIdle {
+	if r.p.viewer.state == stateIdle {
+		return never
+	}
+	if r.changed || r.p.w.now >= r.next {
 		r.changed = false
 		r.p.advancePlayer()
-		r.plan.ask(r)
+		r.next = r.plan.ask(r)
 	}
 	if r.p.viewer.adapting != nil {
 		r.p.owed(len(r.fetches) > 0, slices.ContainsFunc(r.neighbours, func(n *neighbour) bool { return n.owed > 0 }))
 	}
-	return never
+	return r.next
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -108,7 +107,7 @@ func (w *world) replay(ctx context.Context, t *title, seed uint64) (*replayResul
 		sessions = append(sessions, replay.Session{Session: s, Crash: h.Crash})
 	}
 	got, err := replay.Run(ctx, replay.Config{
-		Seed: seed, Policies: []string{"shoal"}, Segment: segmentLength, CDNRTT: originWay,
+		Seed: seed, Policies: []string{w.policy}, Segment: segmentLength, CDNRTT: originWay,
 		MaxBuffer: 30 * time.Second, Cache: 256 << 20,
 		UplinkQueue: w.uplinkQueueKiB << 10, CDNHTTP1: true, OpenRoundTrips: openRoundTrips,
 	}, sessions, nil)
@@ -116,7 +115,7 @@ func (w *world) replay(ctx context.Context, t *title, seed uint64) (*replayResul
 		return nil, err
 	}
 	for _, r := range got {
-		if r.Policy != "shoal" {
+		if r.Policy != w.policy {
 			continue
 		}
 		out := &replayResult{
@@ -128,5 +127,5 @@ func (w *world) replay(ctx context.Context, t *title, seed uint64) (*replayResul
 		}
 		return out, nil
 	}
-	return nil, errors.New("there is no result of policy shoal")
+	return nil, fmt.Errorf("there is no result of policy %s", w.policy)
 }

@@ -34,7 +34,8 @@ type lab struct {
 	shoal string // the binary
 	self  string // this one, which also is the player
 	title *title
-	nice  int // of all programs in hosts
+	nice  int    // of all programs in hosts
+	rival *rival // that runs instead of shoal; nil: none
 }
 
 func openLab(ctx context.Context, dir, shoal string) (*lab, error) {

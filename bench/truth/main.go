@@ -40,6 +40,7 @@ type options struct {
 	queue   int
 	model   bool
 	runOnly bool
+	rival   string
 }
 
 func main() {
@@ -56,16 +57,32 @@ func main() {
 	flag.BoolVar(&o.model, "replay", true, "run the same traces in the replay and compare")
 	flag.BoolVar(&o.runOnly, "replay-only", false, "run the traces in the replay alone; needs no root")
 	asJSON := flag.Bool("json", false, "print one JSON object")
+	flag.StringVar(&o.rival, "rival", "", "run another program instead of shoal: p2p-media-loader, libtorrent, libtorrent-rarest-first or libtorrent-web-seed")
 	play := flag.String("play", "", "URL to play, for the processes that this command starts")
 	name := flag.String("name", "", "of that player")
+	var b browseOptions
+	flag.StringVar(&b.url, "browse", "", "URL to play in a browser, for the processes that this command starts")
+	flag.StringVar(&b.tracker, "tracker", "", "of that browser's page")
+	flag.StringVar(&b.modules, "modules", "", "folder of that browser's page")
+	flag.StringVar(&b.profile, "profile", "", "folder of that browser's profile")
+	serve := flag.String("serve", "", "folder to serve, for the processes that this command starts")
+	listen := flag.String("listen", "", "address of that server")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var err error
-	if *play != "" {
+	switch {
+	case *play != "":
 		err = playTitle(ctx, *play, *name, os.Stdout)
-	} else if o.scales, err = parseScales(*scales); err == nil {
-		err = run(ctx, o, *asJSON)
+	case b.url != "":
+		b.nice = o.nice
+		err = browseTitle(ctx, b, os.Stdout)
+	case *serve != "":
+		err = serveTitle(ctx, *serve, *listen, os.Stdout)
+	default:
+		if o.scales, err = parseScales(*scales); err == nil {
+			err = run(ctx, o, *asJSON)
+		}
 	}
 	if err != nil {
 		log.Fatal("truth: ", err)
@@ -83,11 +100,25 @@ func parseScales(text string) (scales []float64, err error) {
 	return scales, nil
 }
 
+// openLab opens the lab of what is to run, and tells its policy.
+func (o *options) openLab(ctx context.Context) (*lab, string, error) {
+	if o.rival == "" {
+		l, err := openLab(ctx, o.build, o.shoal)
+		return l, "shoal", err
+	}
+	r, err := rivalByName(o.rival)
+	if err != nil {
+		return nil, "", err
+	}
+	l, err := openRivalLab(ctx, o.build, r)
+	return l, r.policy, err
+}
+
 func run(ctx context.Context, o options, asJSON bool) error {
 	if o.runs < 1 || o.queue < 1 || o.queue > 1<<20 || o.length < 10*time.Second || o.length > titleLength {
 		return fmt.Errorf("--runs and --uplink-queue are at least 1, and --length 10 s to %v", titleLength)
 	}
-	lab, err := openLab(ctx, o.build, o.shoal)
+	lab, policy, err := o.openLab(ctx)
 	if err != nil {
 		return err
 	}
@@ -97,13 +128,13 @@ func run(ctx context.Context, o options, asJSON bool) error {
 	failed := 0
 	for _, scale := range o.scales {
 		w := newWorld(o.seed, scale, lab.title.kbps, o.length)
-		w.uplinkQueueKiB = o.queue
+		w.uplinkQueueKiB, w.policy = o.queue, policy
 		s := &scaleResult{Scale: scale, DemandKbps: w.demandKbps(), Seed: o.seed, Homes: w.homes}
 		if err := w.write(lab.dir, scale); err != nil {
 			return err
 		}
 		for i := 0; i < o.runs && !o.runOnly; i++ {
-			r, err := lab.run(ctx, w, fmt.Sprintf("scale%g-run%d", scale, i+1))
+			r, err := lab.play(ctx, w, fmt.Sprintf("scale%g-run%d", scale, i+1))
 			if err != nil {
 				return fmt.Errorf("scale %g, run %d: %w", scale, i+1, err)
 			}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"shoal/bench/emulator"
 )
@@ -35,6 +36,7 @@ type viewerResult struct {
 	CDNReasons     map[string]int64 `json:"cdn_reasons"`
 	DuplicateBytes int64            `json:"duplicate_bytes"`
 	SentBytes      int64            `json:"sent_bytes"`
+	Notes          map[string]int64 `json:"notes,omitempty"` // a rival's own
 
 	StartupMillis float64 `json:"startup_ms"` // −1: no picture
 	Stalls        int     `json:"stalls"`
@@ -117,6 +119,19 @@ func (r *runResult) sum() {
 		r.StallRatio = stalled / (stalled + played)
 	}
 	r.StartupP50, r.StartupMax = median(startups), most(startups)
+}
+
+// addNetwork adds the emulator's counters.
+func (r *runResult) addNetwork(network *emulator.Network) error {
+	stats, err := network.Stats()
+	if err != nil {
+		return err
+	}
+	r.DeviceDrops, r.Lines = stats.DeviceDrops, stats.Lines
+	for _, line := range stats.Lines {
+		r.LateP95Milli = max(r.LateP95Milli, float64(line.LateP95)/float64(time.Millisecond))
+	}
+	return nil
 }
 
 func (r *runResult) write(file string) error {

@@ -58,13 +58,8 @@ func (l *lab) run(ctx context.Context, w *world, name string) (r *runResult, err
 		r.Viewers = append(r.Viewers, v)
 	}
 	r.sum()
-	stats, err := network.Stats()
-	if err != nil {
+	if err := r.addNetwork(network); err != nil {
 		return nil, err
-	}
-	r.DeviceDrops, r.Lines = stats.DeviceDrops, stats.Lines
-	for _, line := range stats.Lines {
-		r.LateP95Milli = max(r.LateP95Milli, float64(line.LateP95)/float64(time.Millisecond))
 	}
 	return r, r.write(filepath.Join(dir, "result.json"))
 }
@@ -89,22 +84,28 @@ func (l *lab) startServers(ctx context.Context, h *emulator.Host, dir string) (o
 	return strings.TrimSuffix(originURL, "/"), trackerURL, err
 }
 
+// watcher is one viewer of a run.
+type watcher interface {
+	household() home
+	watch(ctx context.Context, until time.Time) error
+}
+
 // watchAll lets each viewer join at its time and returns when the last one has
 // left. The first error ends the run.
-func watchAll(ctx context.Context, sessions []*session, begin time.Time) error {
+func watchAll[S watcher](ctx context.Context, sessions []S, begin time.Time) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var viewing sync.WaitGroup
 	for _, s := range sessions {
 		viewing.Go(func() {
-			join := time.NewTimer(time.Until(begin.Add(s.home.Start)))
+			join := time.NewTimer(time.Until(begin.Add(s.household().Start)))
 			defer join.Stop()
 			select {
 			case <-join.C:
 			case <-ctx.Done():
 				return
 			}
-			if err := s.watch(ctx, begin.Add(s.home.Start+s.home.Watch)); err != nil {
+			if err := s.watch(ctx, begin.Add(s.household().Start+s.household().Watch)); err != nil {
 				cancel(err)
 			}
 		})

@@ -45,6 +45,8 @@ func newSession(l *lab, h home, host *emulator.Host, dir string) *session {
 	return &session{home: h, host: host, dir: dir, lab: l, segments: make(map[string]segment)}
 }
 
+func (s *session) household() home { return s.home }
+
 // startNode starts the household's node; as beside a real player, it runs before
 // anybody presses play.
 func (s *session) startNode(ctx context.Context, origin, tracker string) error {

@@ -57,14 +57,15 @@ type world struct {
 	kbps           int // of the title
 	length         time.Duration
 	seed           uint64
-	uplinkQueueKiB int // of each household
+	policy         string // of the replay
+	uplinkQueueKiB int    // of each household
 }
 
 // newWorld draws a world. The order of the households' lines, the joins and the
 // crashes come from the seed; scale changes nothing but the uplinks.
 func newWorld(seed uint64, scale float64, kbps int, length time.Duration) *world {
 	rng := rand.New(rand.NewPCG(seed, 0))
-	w := &world{kbps: kbps, length: length, seed: seed, uplinkQueueKiB: uplinkQueueKiB}
+	w := &world{kbps: kbps, length: length, seed: seed, policy: "shoal", uplinkQueueKiB: uplinkQueueKiB}
 	ups, downs, rtts := rng.Perm(viewers), rng.Perm(viewers), rng.Perm(viewers)
 	for i := range viewers {
 		h := home{
