@@ -249,7 +249,9 @@ func (p *peer) cycle() {
 		p.again = false
 		next = p.policy.advance()
 	}
-	p.upload()
+	if p.upAt <= w.now || p.upAt > w.now+uploadGrain {
+		p.upload()
+	}
 	p.inside = false
 	p.wake(max(min(next, p.upkeep), w.now+loopGrain))
 }
