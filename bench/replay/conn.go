@@ -300,10 +300,14 @@ func (p *peer) upload() {
 	}
 }
 
+// uploadGrain is how often a node looks at most whether a window or a pacer lets
+// something go: what it finds then leaves together.
+const uploadGrain = 5 * time.Millisecond
+
 // uploadAt plans the next evUp.
 func (p *peer) uploadAt(at time.Duration) {
 	w := p.w
-	at = max(at, w.now+50*time.Microsecond) // a timer of the kernel is not better
+	at = max(at, w.now+uploadGrain)
 	if p.upAt <= w.now || at < p.upAt {
 		p.upAt = at
 		w.events.push(at, evUp, p)

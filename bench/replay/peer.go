@@ -324,7 +324,9 @@ func (p *peer) cycle() {
 		p.again = false
 		next = p.policy.advance()
 	}
-	p.upload()
+	if p.upAt <= w.now || p.upAt > w.now+uploadGrain {
+		p.upload()
+	}
 	p.inside = false
 	p.wake(max(min(next, p.upkeep, due), w.now+loopGrain))
 }

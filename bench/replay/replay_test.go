@@ -154,7 +154,8 @@ func TestEveryByteIsAccountedFor(t *testing.T) {
 				require.GreaterOrEqual(t, s.Cache, int64(0))
 				shown += s.P2P + s.CDNSum() + s.Cache
 				received, sent = received+s.Received, sent+s.Sent
-				line := float64(sw.sessions[i].UpKbps)*kbps*(sw.sessions[i].online()).Seconds() + float64(cfg.withDefaults().UplinkQueue)
+				line := float64(sw.sessions[i].UpKbps) * kbps * sw.sessions[i].online().Seconds()
+				line += float64(cfg.withDefaults().UplinkQueue)
 				require.LessOrEqual(t, float64(s.Sent)*peerOverhead, line+float64(wire.PieceBytes), "an uplink carries no more than it can")
 			}
 			require.LessOrEqual(t, received, sent)

@@ -57,7 +57,11 @@ func (s *sender) budget(w *world) (chunks int, again time.Duration) {
 		return 0, s.pacer
 	}
 	room := window - (s.inFlight+cc.PacketBytes-1)/cc.PacketBytes
-	if room < min(leastBurst, max(window/2, 1)) && s.inFlight > 0 {
+	least := leastBurst
+	if window <= chunksPerBurst {
+		least = max(window*3/4, 1) // once per round trip, nearly all of it
+	}
+	if room < least && s.inFlight > 0 {
 		s.asked = true
 		s.limitedEnd = s.first + uint64(len(s.flights))
 		if s.flights[0].acked > 0 {
@@ -79,7 +83,7 @@ func (s *sender) sent(w *world, bytes int) uint64 {
 	s.credit -= bytes
 	if paced > 0 {
 		rate := s.controller.PacingBytesPerSec()
-		s.pacer = max(s.pacer, w.now) + time.Duration(float64(paced)/rate*float64(time.Second))
+		s.pacer = max(s.pacer, w.now-uploadGrain) + time.Duration(float64(paced)/rate*float64(time.Second))
 	}
 	return s.first + uint64(len(s.flights)) - 1
 }
@@ -113,7 +117,7 @@ func (s *sender) ackAt(number uint64, at time.Duration) bool {
 func (s *sender) settle(w *world) {
 	done := 0
 	for done < len(s.flights) && s.flights[done].acked > 0 && s.flights[done].acked <= w.now {
-		s.acknowledged(w, s.flights[done], s.first+uint64(done))
+		s.acknowledged(s.flights[done], s.first+uint64(done))
 		done++
 	}
 	if done > 0 {
@@ -122,7 +126,7 @@ func (s *sender) settle(w *world) {
 	}
 }
 
-func (s *sender) acknowledged(w *world, f flight, number uint64) {
+func (s *sender) acknowledged(f flight, number uint64) {
 	at := epoch.Add(f.acked)
 	prior := s.inFlight
 	s.inFlight -= f.bytes
