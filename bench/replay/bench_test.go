@@ -30,6 +30,30 @@ func BenchmarkReplay(b *testing.B) {
 	}
 }
 
+// BenchmarkLinear plays short sessions in swarms of 200, more and more of them.
+// "cost-ratio" is the CPU time of a viewer-second against that with 1,000.
+func BenchmarkLinear(b *testing.B) {
+	first := 0.0
+	for _, sessions := range []int{1000, 4000, 16000} {
+		b.Run(fmt.Sprint(sessions), func(b *testing.B) {
+			list := audience(1, sessions, 200, 20*time.Second)
+			var watched float64
+			begin := cpuTime(b)
+			for b.Loop() {
+				r, err := Run(context.Background(), Config{Seed: 1}, list, nil)
+				require.NoError(b, err)
+				watched += r[0].ViewerSeconds
+			}
+			cost := (cpuTime(b) - begin).Seconds() / watched
+			if first == 0 {
+				first = cost
+			}
+			b.ReportMetric(cost/first, "cost-ratio")
+			b.ReportMetric(1/cost, "viewer-s/s")
+		})
+	}
+}
+
 // BenchmarkPeer shows what an online peer takes in memory in the middle of a
 // film, in a swarm of 200.
 func BenchmarkPeer(b *testing.B) {
