@@ -42,6 +42,14 @@ func (l *line) add(at time.Duration, bytes int) {
 	}
 }
 
+// time is how long the line is busy with bytes, at its best.
+func (l *line) time(bytes int) time.Duration {
+	if rate := max(l.best, l.before); rate > 0 {
+		return seconds(float64(bytes) / rate)
+	}
+	return 0
+}
+
 // most is how many bytes may be outstanding at all seeds together.
 func (l *line) most() int {
 	rate := max(l.best, l.before)

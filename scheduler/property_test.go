@@ -34,7 +34,7 @@ func TestInvariantsHoldUnderAnyEvents(t *testing.T) {
 				}
 			},
 			"down":     func(rt *rapid.T) { s.SeedDown(now, ids.Draw(rt, "id")) },
-			"holds":    func(rt *rapid.T) { s.Holds(ids.Draw(rt, "id"), pc(), rapid.Bool().Draw(rt, "has")) },
+			"holds":    func(rt *rapid.T) { s.Holds(now, ids.Draw(rt, "id"), pc(), rapid.Bool().Draw(rt, "has")) },
 			"arrived":  func(rt *rapid.T) { s.Arrived(now, ids.Draw(rt, "id"), pc(), mask.Draw(rt, "mask")) },
 			"fetched":  func(rt *rapid.T) { s.FetchedCDN(now, pc(), mask.Draw(rt, "mask")) },
 			"taken":    func(rt *rapid.T) { s.TakenByCDN(now, pc(), mask.Draw(rt, "mask")) },

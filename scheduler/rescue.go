@@ -110,12 +110,14 @@ func (s *Scheduler) urgent(at time.Duration, cdn CDN) bool {
 	return false
 }
 
-// justAsked returns the chunks whose request can't have been answered yet. To take
-// them away again would only fetch them twice.
+// justAsked returns the chunks whose request can't have been answered yet: what
+// was asked before comes down the same line first. To take them away again would
+// only fetch them twice.
 func (s *Scheduler) justAsked(at time.Duration, t *task) uint64 {
 	var m uint64
+	queue := s.line.time(s.outstanding)
 	for i := range t.asks {
-		if a := &t.asks[i]; at-a.at < s.seeds[a.seed].roundTrip()+answerGrace {
+		if a := &t.asks[i]; at-a.at < s.seeds[a.seed].roundTrip()+answerGrace+queue {
 			m |= a.mask
 		}
 	}

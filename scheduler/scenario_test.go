@@ -88,7 +88,7 @@ func TestPiecesAreAskedInTheOrderOfDeadlines(t *testing.T) {
 	sc.need(2, 45*time.Second, 1)
 	sc.seedUp(1)
 	for i := range uint32(3) {
-		sc.s.Holds(1, piece(i+1), true)
+		sc.s.Holds(sc.now, 1, piece(i+1), true)
 	}
 	var order []uint32
 	for _, a := range sc.asks()[1] {
@@ -154,7 +154,7 @@ func TestStalledSeedsChunksGoToTheOthersBeforeNewPiecesAreOpened(t *testing.T) {
 	sc.need(1, 20*time.Second, 1)
 	require.Len(t, sc.asks()[1], 1)
 	sc.seedUp(2)
-	sc.s.Holds(2, piece(1), true)
+	sc.s.Holds(sc.now, 2, piece(1), true)
 	sc.need(2, 19*time.Second, 2)
 	sc.s.Arrived(sc.now, 1, piece(1), quarter)
 
@@ -282,7 +282,7 @@ func TestEndGameAsksTwiceInsideItsBudget(t *testing.T) {
 	sc.need(1, time.Second, 1)
 	require.Len(t, sc.asks()[1], 1)
 	sc.seedUp(2)
-	sc.s.Holds(2, piece(1), true)
+	sc.s.Holds(sc.now, 2, piece(1), true)
 	require.Empty(t, sc.asks(), "the first seed still has time")
 	sc.advance(sc.s.seeds[1].patience() * 6 / 10)
 	asks := sc.asks()
@@ -374,7 +374,7 @@ func TestFailedPieceAvoidsItsSources(t *testing.T) {
 	sc.s.Failed(sc.now, piece(1))
 	require.Equal(t, whole, sc.s.Missing(piece(1)))
 	require.Equal(t, piece(1), sc.rescued(fastCDN)[0].Piece, "nobody trusted has it: the CDN")
-	sc.s.Holds(2, piece(1), true)
+	sc.s.Holds(sc.now, 2, piece(1), true)
 	asks := sc.asks()
 	require.Len(t, asks[2], 1)
 	require.Empty(t, asks[1])
@@ -466,7 +466,7 @@ func TestOutstandingIsBoundedByTheOwnLine(t *testing.T) {
 	sc.seedUp(all...)
 	for i := range uint32(200) {
 		for _, id := range all {
-			sc.s.Holds(id, piece(i), true)
+			sc.s.Holds(sc.now, id, piece(i), true)
 		}
 	}
 	require.Equal(t, lineLeast, asked())

@@ -45,7 +45,7 @@ func (s *Scheduler) SeedDown(now time.Time, id Seed) {
 const Departed Seed = 254
 
 // Holds records that a seed has, or no longer has, a needed piece.
-func (s *Scheduler) Holds(id Seed, p Piece, has bool) {
+func (s *Scheduler) Holds(now time.Time, id Seed, p Piece, has bool) {
 	t := s.task(p)
 	if t == nil || s.seed(id) == nil || t.holders.Has(id) == has {
 		return
@@ -57,6 +57,7 @@ func (s *Scheduler) Holds(id Seed, p Piece, has bool) {
 	} else {
 		t.holders.Remove(id)
 		s.seeds[id].holds--
+		s.dropAsksOf(s.at(now), id, t) // it will not deliver what it has dropped
 	}
 }
 
@@ -239,20 +240,28 @@ func (s *Scheduler) dropAsks(at time.Duration, id Seed, tell bool) {
 		if t.state != stateActive {
 			continue
 		}
-		for i := range t.asks {
-			a := &t.asks[i]
-			if a.seed != id || a.mask == 0 {
-				continue
-			}
-			if tell {
-				s.revoke = append(s.revoke, Revoke{Seed: id, Piece: t.piece, Mask: a.mask})
-			}
-			s.settleAsk(at, id, chunkBytes(a.mask))
-			a.mask = 0
-			s.reopened(t)
+		if mask := s.dropAsksOf(at, id, t); tell && mask != 0 {
+			s.revoke = append(s.revoke, Revoke{Seed: id, Piece: t.piece, Mask: mask})
 		}
-		t.dropEmptyAsks()
 	}
+}
+
+// dropAsksOf reopens what was asked of a seed of one piece.
+func (s *Scheduler) dropAsksOf(at time.Duration, id Seed, t *task) (mask uint64) {
+	for i := range t.asks {
+		a := &t.asks[i]
+		if a.seed != id || a.mask == 0 {
+			continue
+		}
+		mask |= a.mask
+		s.settleAsk(at, id, chunkBytes(a.mask))
+		a.mask = 0
+	}
+	if mask != 0 {
+		t.dropEmptyAsks()
+		s.reopened(t)
+	}
+	return mask
 }
 
 // Expire reopens what seeds have failed to deliver in time and freezes those

@@ -247,7 +247,7 @@ func appendRun(runs []wire.HaveRun, h uint16, index uint32, change wire.HaveChan
 }
 
 // has takes a seed's announcement of a file.
-func (c *Core) has(p *peer, m wire.Have) {
+func (c *Core) has(now time.Time, p *peer, m wire.Have) {
 	id, ok := c.byRoot[m.Root]
 	if !ok {
 		if len(p.unknown) < maxUnknown {
@@ -283,7 +283,7 @@ func (c *Core) has(p *peer, m wire.Have) {
 	}
 	for _, n := range c.order {
 		if n.piece.File == id && c.needOf(n.piece) == n {
-			c.sched.Holds(scheduler.Seed(p.slot), key(n.piece), t.set.Has(n.piece.Index))
+			c.sched.Holds(now, scheduler.Seed(p.slot), key(n.piece), t.set.Has(n.piece.Index))
 		}
 	}
 	c.moved = true
@@ -309,11 +309,11 @@ func parseBitmap(b []byte, pieces uint32) (bm *roaring.Bitmap) {
 }
 
 // retryUnknown takes announcements that came before their files' records.
-func (c *Core) retryUnknown(p *peer) {
+func (c *Core) retryUnknown(now time.Time, p *peer) {
 	waiting := p.unknown
 	p.unknown = nil
 	for _, m := range waiting {
-		c.has(p, m)
+		c.has(now, p, m)
 	}
 }
 
@@ -348,7 +348,7 @@ func (c *Core) hasChanged(now time.Time, p *peer, m wire.HaveDelta) {
 			if r.Change == wire.Coming {
 				c.sched.Coming(now, scheduler.Seed(p.slot), key(Piece{t.file, i}))
 			} else {
-				c.sched.Holds(scheduler.Seed(p.slot), key(Piece{t.file, i}), r.Change == wire.Stored)
+				c.sched.Holds(now, scheduler.Seed(p.slot), key(Piece{t.file, i}), r.Change == wire.Stored)
 			}
 		}
 	}

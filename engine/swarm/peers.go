@@ -272,7 +272,7 @@ func (c *Core) Control(now time.Time, slot Peer, m wire.Control) {
 	case wire.Interest:
 		c.interested(p, m)
 	case wire.Have:
-		c.has(p, m)
+		c.has(now, p, m)
 	case wire.HaveDelta:
 		c.hasChanged(now, p, m)
 	case wire.Ready:

@@ -119,7 +119,7 @@ func (c *Core) AddTitle(now time.Time, id [32]byte) Title {
 
 // Grown adds records of a title: a page was read, or a live title grew. It
 // returns the File of each record, in order.
-func (c *Core) Grown(_ time.Time, ti Title, tracks []Track, records []Record) []File {
+func (c *Core) Grown(now time.Time, ti Title, tracks []Track, records []Record) []File {
 	t := c.titles[ti]
 	for _, tr := range tracks {
 		if t.track(tr.ID) == nil {
@@ -132,7 +132,7 @@ func (c *Core) Grown(_ time.Time, ti Title, tracks []Track, records []Record) []
 	}
 	for _, p := range c.peers {
 		if p != nil {
-			c.retryUnknown(p)
+			c.retryUnknown(now, p)
 		}
 	}
 	c.dirty = true

@@ -22,6 +22,10 @@ const (
 	// seconds.
 	wantRate = 1_000_000
 	wantLead = 2 * time.Second
+	// patienceSlack is how much later than a player would like an answer may come
+	// when its buffer lasts longer: the scheduler keeps a margin before every
+	// deadline, as a picture that stops cannot be mended, and an estimate can.
+	patienceSlack = time.Second
 	// safeBuffer ends a start-up: as much as hls.js asks for before it considers
 	// a stall over, and a rescue's worst case.
 	safeBuffer = 4 * time.Second
@@ -254,8 +258,10 @@ func (c *Core) needWant(now time.Time, w *want) {
 		into := max(int64(i)*wire.PieceBytes-w.Offset, 0)
 		deadline, timed := c.timedDeadline(now, v, pc)
 		switch {
-		case !w.Deadline.IsZero() && (!timed || w.Deadline.Before(deadline)):
+		case !w.Deadline.IsZero() && !timed:
 			deadline = w.Deadline
+		case !w.Deadline.IsZero():
+			deadline = earlier(deadline, w.Deadline.Add(patienceSlack))
 		case !timed:
 			deadline = w.since.Add(wantLead + time.Duration(into)*time.Second/wantRate)
 		}
