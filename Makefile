@@ -23,10 +23,10 @@ test: deps ## Run every test: unit, then end to end with real players
 	@$(MAKE) --no-print-directory e2e
 
 race: ## Run the unit tests under the race detector
-	go test -race ./...
+	go test -race -timeout 30m ./...
 
 e2e: ## Run the end-to-end tests
-	go test -count=1 -p 1 -timeout 10m -tags e2e $(E2E)
+	go test -count=1 -p 1 -timeout 30m -tags e2e $(E2E)
 
 fuzz: ## Fuzz every decoder for FUZZTIME (1s) each
 	FUZZTIME='$(FUZZTIME)' scripts/fuzz.sh
