@@ -258,10 +258,10 @@ func (c *Core) needWant(now time.Time, w *want) {
 		into := max(int64(i)*wire.PieceBytes-w.Offset, 0)
 		deadline, timed := c.timedDeadline(now, v, pc)
 		switch {
-		case !w.Deadline.IsZero() && !timed:
-			deadline = w.Deadline
-		case !w.Deadline.IsZero():
+		case !w.Deadline.IsZero() && timed && !v.starting:
 			deadline = earlier(deadline, w.Deadline.Add(patienceSlack))
+		case !w.Deadline.IsZero() && (!timed || w.Deadline.Before(deadline)):
+			deadline = w.Deadline
 		case !timed:
 			deadline = w.since.Add(wantLead + time.Duration(into)*time.Second/wantRate)
 		}
