@@ -17,17 +17,22 @@ import (
 func BenchmarkReplay(b *testing.B) {
 	for _, sessions := range []int{1000, 4000, 16000} {
 		b.Run(fmt.Sprint(sessions), func(b *testing.B) {
-			list := audience(1, sessions, 200, 4*time.Minute)
-			var watched float64
-			begin := cpuTime(b)
-			for b.Loop() {
-				r, err := Run(context.Background(), Config{Seed: 1}, list, nil)
-				require.NoError(b, err)
-				watched += r[0].ViewerSeconds
-			}
-			b.ReportMetric(watched/(cpuTime(b)-begin).Seconds(), "viewer-s/s")
+			b.ReportMetric(1/cpuPerViewerSecond(b, audience(1, sessions, 200, 4*time.Minute)), "viewer-s/s")
 		})
 	}
+}
+
+// cpuPerViewerSecond plays sessions and returns what a second watched has cost.
+func cpuPerViewerSecond(b *testing.B, list []Session) (seconds float64) {
+	b.Helper()
+	watched := 0.0
+	begin := cpuTime(b)
+	for b.Loop() {
+		r, err := Run(context.Background(), Config{Seed: 1}, list, nil)
+		require.NoError(b, err)
+		watched += r[0].ViewerSeconds
+	}
+	return (cpuTime(b) - begin).Seconds() / watched
 }
 
 // BenchmarkLinear plays short sessions in swarms of 200, more and more of them.
@@ -36,15 +41,7 @@ func BenchmarkLinear(b *testing.B) {
 	first := 0.0
 	for _, sessions := range []int{1000, 4000, 16000} {
 		b.Run(fmt.Sprint(sessions), func(b *testing.B) {
-			list := audience(1, sessions, 200, 20*time.Second)
-			var watched float64
-			begin := cpuTime(b)
-			for b.Loop() {
-				r, err := Run(context.Background(), Config{Seed: 1}, list, nil)
-				require.NoError(b, err)
-				watched += r[0].ViewerSeconds
-			}
-			cost := (cpuTime(b) - begin).Seconds() / watched
+			cost := cpuPerViewerSecond(b, audience(1, sessions, 200, 20*time.Second))
 			if first == 0 {
 				first = cost
 			}
