@@ -41,7 +41,7 @@ func (s *Scheduler) Assign(now time.Time, out []Ask) []Ask {
 		}
 		if open := t.open(); open != 0 {
 			if out = s.give(at, t, open, &free, out); t.open() != 0 {
-				wanted = wanted.or(t.holders)
+				wanted = wanted.Or(t.holders)
 			}
 		} else if t.deadline-at < endGameSlack {
 			out = s.endGame(at, t, &free, out)
@@ -59,7 +59,7 @@ func (s *Scheduler) Assign(now time.Time, out []Ask) []Ask {
 		open := t.open() // 0: the CDN has it in hand
 		if open == 0 || t.holders.and(free).Empty() {
 			if open != 0 {
-				wanted = wanted.or(t.holders)
+				wanted = wanted.Or(t.holders)
 			}
 			if kept != seen {
 				ready[kept] = t
@@ -71,7 +71,7 @@ func (s *Scheduler) Assign(now time.Time, out []Ask) []Ask {
 		s.active.add(t)
 		active++
 		if out = s.give(at, t, open, &free, out); t.open() != 0 {
-			wanted = wanted.or(t.holders)
+			wanted = wanted.Or(t.holders)
 		}
 	}
 	if seen == len(ready) {

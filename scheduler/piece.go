@@ -47,8 +47,10 @@ func (b SeedSet) Empty() bool { return b[0]|b[1] == 0 }
 // Len returns the number of seeds in the set.
 func (b SeedSet) Len() int { return bits.OnesCount64(b[0]) + bits.OnesCount64(b[1]) }
 
-func (b SeedSet) and(o SeedSet) SeedSet    { return SeedSet{b[0] & o[0], b[1] & o[1]} }
-func (b SeedSet) or(o SeedSet) SeedSet     { return SeedSet{b[0] | o[0], b[1] | o[1]} }
+func (b SeedSet) and(o SeedSet) SeedSet { return SeedSet{b[0] & o[0], b[1] & o[1]} }
+
+// Or returns the seeds that are in either set.
+func (b SeedSet) Or(o SeedSet) SeedSet     { return SeedSet{b[0] | o[0], b[1] | o[1]} }
 func (b SeedSet) andNot(o SeedSet) SeedSet { return SeedSet{b[0] &^ o[0], b[1] &^ o[1]} }
 
 // Pop removes and returns the lowest seed of a set that is not empty.

@@ -268,7 +268,7 @@ func (s *Scheduler) setCDN(t *task, mask uint64) {
 }
 
 // reopened notes that chunks of a piece wait for somebody to be asked.
-func (s *Scheduler) reopened(t *task) { s.wanted = s.wanted.or(t.holders) }
+func (s *Scheduler) reopened(t *task) { s.wanted = s.wanted.Or(t.holders) }
 
 // HeldElsewhere reports whether some usable seed has p.
 func (s *Scheduler) HeldElsewhere(now time.Time, p Piece) bool {

@@ -52,7 +52,9 @@ type Core struct {
 	round   uint64  // of refresh: what it did not touch is no longer needed
 
 	peers   []*peer           // by slot; nil: free
-	serving scheduler.SeedSet // peers that have asked for something
+	serving scheduler.SeedSet // leeches for which something is in memory
+	serveBy []time.Time       // by slot, of serving: the earliest deadline
+	loading scheduler.SeedSet // leeches for which something is being read
 	byID    map[wire.PeerID]Peer
 	known   []*contact
 	banned  map[wire.PeerID]bool
@@ -90,14 +92,15 @@ func New(now time.Time, cfg Config) *Core {
 		cfg.MaxFetches = defaultMaxFetches
 	}
 	return &Core{
-		cfg:    cfg,
-		rng:    rand.New(rand.NewPCG(cfg.Seed, 0x73686f616c)),
-		sched:  scheduler.New(now, scheduler.Config{MaxSeeds: cfg.MaxPeers}),
-		cdn:    scheduler.NewCDNMeter(now),
-		byRoot: make(map[[32]byte]File),
-		peers:  make([]*peer, cfg.MaxPeers),
-		byID:   make(map[wire.PeerID]Peer),
-		banned: make(map[wire.PeerID]bool),
+		cfg:     cfg,
+		rng:     rand.New(rand.NewPCG(cfg.Seed, 0x73686f616c)),
+		sched:   scheduler.New(now, scheduler.Config{MaxSeeds: cfg.MaxPeers}),
+		cdn:     scheduler.NewCDNMeter(now),
+		byRoot:  make(map[[32]byte]File),
+		peers:   make([]*peer, cfg.MaxPeers),
+		serveBy: make([]time.Time, cfg.MaxPeers),
+		byID:    make(map[wire.PeerID]Peer),
+		banned:  make(map[wire.PeerID]bool),
 	}
 }
 

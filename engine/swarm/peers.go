@@ -219,6 +219,7 @@ func (c *Core) PathDown(now time.Time, slot Peer) {
 	delete(c.byID, p.id)
 	c.peers[slot] = nil
 	c.serving.Remove(scheduler.Seed(slot))
+	c.loading.Remove(scheduler.Seed(slot))
 	for _, t := range p.theirs {
 		c.files[t.file].seeds[slot] = nil
 	}

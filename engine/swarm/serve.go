@@ -82,6 +82,7 @@ func (c *Core) enqueue(p *peer, s serve) {
 	n := bits.OnesCount64(s.mask)
 	if p.queued+n > maxQueuedChunks {
 		p.queue, p.queued = p.queue[:0], 0
+		c.requeued(p)
 		c.out.Busies = append(c.out.Busies, Busy{Peer: p.slot, RetryAfter: overloadRetry})
 		c.dropped[dropOverflow]++
 		return
@@ -94,7 +95,22 @@ func (c *Core) enqueue(p *peer, s serve) {
 	})
 	p.queue = slices.Insert(p.queue, at, s)
 	p.queued += n
-	c.serving.Add(scheduler.Seed(p.slot))
+	c.requeued(p)
+}
+
+// requeued notes what there is to do for a leech whose queue has changed.
+func (c *Core) requeued(p *peer) {
+	slot := scheduler.Seed(p.slot)
+	c.serving.Remove(slot)
+	c.loading.Remove(slot)
+	for i := range p.queue {
+		if !p.queue[i].loaded {
+			c.loading.Add(slot)
+		} else if !c.serving.Has(slot) {
+			c.serving.Add(slot)
+			c.serveBy[slot] = p.queue[i].deadline
+		}
+	}
 }
 
 // Canceled takes a leech's CANCEL.
@@ -119,24 +135,27 @@ func (c *Core) unqueue(p *peer, i int, mask uint64) {
 	p.queued -= bits.OnesCount64(s.mask & mask)
 	if s.mask &^= mask; s.mask == 0 {
 		p.queue = slices.Delete(p.queue, i, i+1)
+		c.requeued(p)
 	}
 }
 
 // Readable answers Output.Load: the shell has the piece in memory, or has lost
 // it.
 func (c *Core) Readable(_ time.Time, pc Piece, ok bool) {
-	for set := c.serving; !set.Empty(); {
-		p := c.peers[set.Pop()]
-		for i := range p.queue {
-			if p.queue[i].piece != pc {
-				continue
-			}
-			if ok {
-				p.queue[i].loaded = true
-			} else {
-				c.unqueue(p, i, ^uint64(0))
-			}
-			break
+	waiting := c.loading
+	if !ok {
+		waiting = waiting.Or(c.serving) // it is lost to those, too, who were to get it
+	}
+	for !waiting.Empty() {
+		p := c.peers[waiting.Pop()]
+		i := slices.IndexFunc(p.queue, func(s serve) bool { return s.piece == pc })
+		switch {
+		case i < 0:
+		case ok:
+			p.queue[i].loaded = true
+			c.requeued(p)
+		default:
+			c.unqueue(p, i, ^uint64(0))
 		}
 	}
 }
@@ -144,29 +163,24 @@ func (c *Core) Readable(_ time.Time, pc Piece, ok bool) {
 // NextServe returns the next burst to send: the earliest deadline among all
 // leeches for which can, the chunks that a channel may send now, is positive.
 func (c *Core) NextServe(_ time.Time, can func(Peer) int) (Serve, bool) {
-	var best *peer
-	bestAt, budget := 0, 0
+	best, budget := scheduler.Seed(0), 0
 	for set := c.serving; !set.Empty(); {
 		slot := set.Pop()
-		p := c.peers[slot]
-		if len(p.queue) == 0 {
-			c.serving.Remove(slot)
-			continue
-		}
-		i := slices.IndexFunc(p.queue, func(s serve) bool { return s.loaded })
-		if i < 0 || (best != nil && !p.queue[i].deadline.Before(best.queue[bestAt].deadline)) {
+		if budget > 0 && !c.serveBy[slot].Before(c.serveBy[best]) {
 			continue
 		}
 		if n := can(Peer(slot)); n > 0 {
-			best, bestAt, budget = p, i, n
+			best, budget = slot, n
 		}
 	}
-	if best == nil {
+	if budget == 0 {
 		return Serve{}, false
 	}
-	s := best.queue[bestAt]
-	out := Serve{Peer: best.slot, Piece: s.piece, Handle: s.handle, Mask: firstChunks(s.mask, budget)}
-	c.unqueue(best, bestAt, out.Mask)
+	p := c.peers[best]
+	i := slices.IndexFunc(p.queue, func(s serve) bool { return s.loaded })
+	s := &p.queue[i]
+	out := Serve{Peer: p.slot, Piece: s.piece, Handle: s.handle, Mask: firstChunks(s.mask, budget)}
+	c.unqueue(p, i, out.Mask)
 	return out, true
 }
 
