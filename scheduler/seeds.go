@@ -179,17 +179,36 @@ func (s *Scheduler) heard(at time.Duration, d *seed) {
 // the way, or waits for a slow disk. Without this a burst lost at the end of an
 // ask holds its room in the seed's budget until the patience with it is over.
 func (s *Scheduler) overtaken(due time.Duration, id Seed, t *task, begun *ask) {
+	left := s.seeds[id].outstanding - chunkBytes(t.askedOf(id)) // of other pieces
 	for _, o := range s.active.items {
+		if left == 0 {
+			return
+		}
 		if o.state != stateActive || o == t {
 			continue
 		}
 		for i := range o.asks {
-			if a := &o.asks[i]; a.seed == id && a.before(o, begun, t) {
+			a := &o.asks[i]
+			if a.seed != id {
+				continue
+			}
+			left -= chunkBytes(a.mask)
+			if a.before(o, begun, t) {
 				a.due = min(a.due, due)
 				s.expiry = min(s.expiry, a.due)
 			}
 		}
 	}
+}
+
+// askedOf returns the chunks outstanding at one seed.
+func (t *task) askedOf(id Seed) (mask uint64) {
+	for i := range t.asks {
+		if t.asks[i].seed == id {
+			mask |= t.asks[i].mask
+		}
+	}
+	return mask
 }
 
 // toldGrain is how exactly a seed knows a deadline: in milliseconds from when it
