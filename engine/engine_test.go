@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"shoal/engine/store"
 	"shoal/engine/swarm"
 	"shoal/internal/wire"
 )
@@ -287,7 +288,7 @@ func TestResidentsKeepWhatTheStoreHasNotYet(t *testing.T) {
 	now := time.Unix(100, 0)
 	r := newResidents()
 	add := func(i uint32, storing bool) {
-		r.add(now, piece(i), newBuffer(), wire.PieceBytes, storing)
+		r.add(now, piece(i), store.NewBuffer(wire.PieceBytes), storing)
 	}
 	add(0, true)
 	for i := range uint32(residentPieces) + 50 {

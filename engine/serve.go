@@ -43,25 +43,20 @@ func (e *Engine) loadWorker() {
 		if !ok {
 			return
 		}
-		buf := newBuffer()
-		size := wire.PieceSize(job.content.length, job.piece.Index)
-		n, err := e.store.Get(job.content.root, job.piece.Index, buf.data[:])
-		good := err == nil && n == size
-		if !good {
-			buf.release()
-		}
+		buf, err := e.getPiece(job.content.root, job.content.length, job.piece.Index)
+		good := err == nil
 		posted := e.post(func(now time.Time) {
 			l := e.loop
 			delete(l.loading, job.piece)
 			if good {
-				l.residents.add(now, job.piece, buf, size, false)
+				l.residents.add(now, job.piece, buf, false)
 			} else {
 				l.lost(now, job.content.root, job.piece.Index)
 			}
 			l.core.Readable(now, job.piece, good)
 		})
 		if !posted && good {
-			buf.release()
+			buf.Release()
 		}
 	}
 }
@@ -106,14 +101,14 @@ func (l *loop) sendChunks(now time.Time, s swarm.Serve) int {
 		l.core.Readable(now, s.Piece, false)
 		return 0
 	}
-	n := 0
+	n, piece := 0, e.buf.Bytes()
 	for chunk := range wire.ChunksPerPiece {
 		from := chunk * wire.ChunkBytes
-		if s.Mask&(1<<chunk) == 0 || from >= e.size {
+		if s.Mask&(1<<chunk) == 0 || from >= len(piece) {
 			continue
 		}
 		p.channel.SendData(now, transport.Chunk{Handle: s.Handle, Piece: s.Piece.Index, Chunk: uint8(chunk)},
-			e.buf.data[from:min(from+wire.ChunkBytes, e.size)])
+			piece[from:min(from+wire.ChunkBytes, len(piece))])
 		n++
 	}
 	l.core.Served(now, s)
