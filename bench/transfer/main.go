@@ -23,6 +23,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"shoal/engine"
 )
@@ -50,7 +51,7 @@ func main() {
 	case role.name != "":
 		err = role.run()
 	case *atHomes:
-		err = runHomes(*seconds, *runs, *asJSON)
+		err = runHomes(time.Duration(*seconds)*time.Second, *runs, *names, *asJSON)
 	default:
 		err = run(role.mib, *runs, *names, *asJSON)
 	}
@@ -125,7 +126,11 @@ func choose(all []*system, names string) (chosen []*system, err error) {
 	for name := range strings.SplitSeq(names, ",") {
 		i := slices.IndexFunc(all, func(s *system) bool { return s.name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("--systems %q: %q is not one of shoal, libtorrent, anacrolix/torrent, quic-go, tcp-tls", names, name)
+			var known []string
+			for _, s := range all {
+				known = append(known, s.name)
+			}
+			return nil, fmt.Errorf("--systems %q: choose from %s", name, strings.Join(known, ", "))
 		}
 		chosen = append(chosen, all[i])
 	}

@@ -11,6 +11,7 @@ import (
 type measurement struct {
 	bytes     int64 // of payload
 	took, cpu time.Duration
+	rss       int64 // the seed's highest; with --homes only
 }
 
 func (m measurement) gbps() float64     { return float64(m.bytes) * 8 / m.took.Seconds() / 1e9 }
@@ -77,17 +78,19 @@ type result struct {
 	What     string    `json:"what"`
 	Gbps     float64   `json:"gbps"`         // median
 	CPUPerGB float64   `json:"cpu_s_per_gb"` // median, of both sides
-	Runs     []float64 `json:"runs"`         // Gbit/s of each
+	RSSMiB   float64   `json:"rss_mib,omitempty"`
+	Runs     []float64 `json:"runs"` // Gbit/s of each
 }
 
 func (s *system) result() result {
 	r := result{System: s.name, What: s.what}
-	var cpu []float64
+	var cpu, rss []float64
 	for _, m := range s.runs {
 		r.Runs = append(r.Runs, m.gbps())
 		cpu = append(cpu, m.cpuPerGB())
+		rss = append(rss, float64(m.rss)/(1<<20))
 	}
-	r.Gbps, r.CPUPerGB = median(r.Runs), median(cpu)
+	r.Gbps, r.CPUPerGB, r.RSSMiB = median(r.Runs), median(cpu), median(rss)
 	return r
 }
 
@@ -121,5 +124,8 @@ func table(results []result) {
 	for _, r := range results {
 		fmt.Printf("%-18s %8.2f %12.2f %7.2f %7.2f   %s\n", r.System, r.Gbps, r.CPUPerGB,
 			first.Gbps/r.Gbps, first.CPUPerGB/r.CPUPerGB, r.What)
+		if r.RSSMiB > 0 {
+			fmt.Printf("%-18s %8.1f MiB resident at most\n", "", r.RSSMiB)
+		}
 	}
 }

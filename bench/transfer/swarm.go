@@ -3,6 +3,7 @@ package main
 import (
 	"net"
 	"net/http"
+	"sync/atomic"
 
 	"shoal/tracker/server"
 )
@@ -13,12 +14,21 @@ type swarm struct {
 
 	origin  *http.Server
 	tracker *server.Server
+	dry     atomic.Bool // the origin has no media any more
 }
 
 // serveSwarm starts a title's origin and a tracker at an address. do opens their
 // sockets: in the namespace of a host, where that is needed.
 func serveSwarm(t *title, state, addr string, do func(func() error) error) (*swarm, error) {
-	s := &swarm{origin: &http.Server{Handler: t.origin()}}
+	s := &swarm{}
+	files := t.origin()
+	s.origin = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.dry.Load() && r.URL.Path == "/"+mediaPath {
+			http.Error(w, "only peers have it now", http.StatusServiceUnavailable)
+			return
+		}
+		files.ServeHTTP(w, r)
+	})}
 	err := do(func() error {
 		l, err := net.Listen("tcp", net.JoinHostPort(addr, "0"))
 		if err != nil {
