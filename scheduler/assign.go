@@ -129,8 +129,13 @@ func (s *Scheduler) give(at time.Duration, t *task, open uint64, free *SeedSet, 
 	return out
 }
 
-// lineRoom is how much more may be asked, of all seeds together.
-func (s *Scheduler) lineRoom() int { return s.line.most() - s.outstanding }
+// lineRoom is how much more may be asked, of all seeds together. What the CDN is
+// to bring comes down the same line; but half of that is for seeds whatever the
+// CDN is asked for, or one that hangs would keep them idle.
+func (s *Scheduler) lineRoom() int {
+	most := s.line.most()
+	return most - min(s.fromCDN, most/2) - s.outstanding
+}
 
 // best returns the seed expected to deliver bytes more first.
 func (s *Scheduler) best(candidates SeedSet, bytes int) Seed {
@@ -148,17 +153,17 @@ func (s *Scheduler) best(candidates SeedSet, bytes int) Seed {
 func (s *Scheduler) ask(at time.Duration, t *task, id Seed, mask uint64, tier Tier) Ask {
 	d := &s.seeds[id]
 	if d.outstanding == 0 {
-		d.lastHeard = at
+		s.heard(at, d)
 		d.meter.begin(at)
 	}
 	d.outstanding += chunkBytes(mask)
 	s.outstanding += chunkBytes(mask)
 	s.owing.Add(id)
-	due := at + d.patience()
+	due := at + d.patience() + s.line.time(s.outstanding-d.outstanding)
 	s.furnish(t)
 	t.asks = append(t.asks, ask{seed: id, mask: mask, all: mask, at: at, told: t.deadline, due: due})
 	t.pending |= mask
-	s.expiry = min(s.expiry, due, d.lastHeard+d.stallAfter())
+	s.expiry = min(s.expiry, due, d.stalls())
 	return Ask{Seed: id, Piece: t.piece, Mask: mask, Tier: tier, Deadline: s.epoch.Add(t.deadline)}
 }
 

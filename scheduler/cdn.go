@@ -26,7 +26,7 @@ type CDNMeter struct {
 	running   int
 	firstByte [firstByteSamples]time.Duration
 	samples   int
-	p95       time.Duration // of firstByte
+	p95, min  time.Duration // of firstByte
 }
 
 // NewCDNMeter returns a meter that knows nothing yet.
@@ -52,18 +52,18 @@ func (m *CDNMeter) Done(now time.Time, firstByte time.Duration) {
 		n := min(m.samples, firstByteSamples)
 		sorted := m.firstByte
 		slices.Sort(sorted[:n])
-		m.p95 = sorted[(n-1)*95/100]
+		m.p95, m.min = sorted[(n-1)*95/100], sorted[0]
 	}
 }
 
 // Estimate returns the present view; the caller adds what is in flight.
 func (m *CDNMeter) Estimate() CDN {
-	c := CDN{BytesPerSec: m.meter.rate, FirstByte: priorFirstByte, Margin: rescueMargin}
+	c := CDN{BytesPerSec: m.meter.rate, FirstByte: priorFirstByte, RoundTrip: priorRTT, Margin: rescueMargin}
 	if c.BytesPerSec == 0 {
 		c.BytesPerSec = priorCDNRate
 	}
 	if m.samples > 0 {
-		c.FirstByte = m.p95
+		c.FirstByte, c.RoundTrip = m.p95, m.min
 	}
 	return c
 }

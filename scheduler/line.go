@@ -15,8 +15,8 @@ const (
 	// as much as each has room for drowns in its own answers.
 	lineAhead = 500 * time.Millisecond
 	// lineUnknown is the bound before the first sample, and lineLeast afterwards.
-	lineUnknown = 16 * ChunksPerPiece * ChunkBytes
-	lineLeast   = budgetFloor
+	lineUnknown = 4 * ChunksPerPiece * ChunkBytes
+	lineLeast   = budgetFloor / 2
 )
 
 // line estimates what this node's own downlink carries, as the most that has

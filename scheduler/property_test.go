@@ -99,7 +99,7 @@ func checkBooks(rt *rapid.T, s *Scheduler) {
 		d := &s.seeds[id]
 		require.Equal(rt, d.outstanding > 0, s.owing.Has(Seed(id)))
 		if d.outstanding > 0 {
-			expiry = min(expiry, d.lastHeard+d.stallAfter())
+			expiry = min(expiry, d.stalls())
 		}
 		if d.outstanding != outstanding[id] || d.holds != holds[id] || d.success < 0 || d.success > 1 {
 			rt.Fatalf("seed %d: outstanding %d (asks %d), holds %d (tasks %d), success %v",

@@ -11,6 +11,8 @@ type CDN struct {
 	BytesPerSec float64
 	// FirstByte is the 95th percentile of the time to first byte.
 	FirstByte time.Duration
+	// RoundTrip is the least of them lately.
+	RoundTrip time.Duration
 	// Margin is kept beside the estimate.
 	Margin time.Duration
 	// InFlight is what has been asked of it and not come yet, in bytes.

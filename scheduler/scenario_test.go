@@ -158,7 +158,7 @@ func TestStalledSeedsChunksGoToTheOthersBeforeNewPiecesAreOpened(t *testing.T) {
 	sc.need(2, 19*time.Second, 2)
 	sc.s.Arrived(sc.now, 1, piece(1), quarter)
 
-	sc.advance(sc.s.seeds[1].stallAfter())
+	sc.advance(sc.s.seeds[1].stalls() - sc.s.at(sc.now))
 	require.True(t, sc.s.Expire(sc.now).Has(1), "it is frozen")
 	require.Equal(t, whole&^quarter, sc.revoked()[1], "and told that it is too late")
 	asks := sc.asks()
@@ -470,6 +470,54 @@ func TestOutstandingIsBoundedByTheOwnLine(t *testing.T) {
 		}
 	}
 	require.Equal(t, lineLeast, asked())
+}
+
+// What the CDN is to bring comes down the same line, but seeds keep half of it.
+func TestCDNTakesItsShareOfTheLine(t *testing.T) {
+	sc := newScenario(t)
+	sc.seedUp(1)
+	for i := range uint32(20) {
+		sc.need(i, time.Minute, 1)
+		sc.need(100+i, time.Minute)
+	}
+	sc.s.TakenByCDN(sc.now, piece(100), whole)
+	require.Equal(t, lineUnknown-chunkBytes(whole), sc.s.lineRoom())
+	for i := range uint32(20) {
+		sc.s.TakenByCDN(sc.now, piece(100+i), whole)
+	}
+	require.Equal(t, lineUnknown/2, sc.s.lineRoom())
+	sc.s.FetchedCDN(sc.now, piece(100), quarter)
+	sc.s.ReleasedByCDN(piece(101), whole)
+	for i := range uint32(20) {
+		sc.s.Forget(sc.now, piece(100+i))
+	}
+	require.Equal(t, lineUnknown, sc.s.lineRoom())
+}
+
+// Two seeds send 64 KiB each down a line of 250 kB/s: neither has failed while
+// the other's data may stand before its own.
+func TestSeedBehindOthersOnTheOwnLineIsNotStalled(t *testing.T) {
+	silence := func(others bool) time.Duration {
+		sc := newScenario(t)
+		for range 20 {
+			sc.advance(100 * time.Millisecond)
+			sc.s.FetchedCDN(sc.now, piece(999), ^uint64(0)>>(ChunksPerPiece-25))
+		}
+		sc.seedUp(1, 2)
+		if others {
+			sc.need(1, time.Minute, 1)
+			sc.asks()
+		}
+		sc.need(2, time.Minute, 2)
+		require.NotEmpty(t, sc.asks()[2])
+		for wait := time.Duration(0); ; wait += 10 * time.Millisecond {
+			if sc.s.Expire(sc.now).Has(2) {
+				return wait
+			}
+			sc.advance(10 * time.Millisecond)
+		}
+	}
+	require.InDelta(t, 0.25, (silence(true) - silence(false)).Seconds(), 0.02)
 }
 
 func TestLotsAreUniformAndDifferByPeer(t *testing.T) {

@@ -35,6 +35,7 @@ type Scheduler struct {
 
 	line        line
 	outstanding int // bytes, at all seeds
+	fromCDN     int // bytes, asked of the CDN
 
 	// expiry is not after the time at which Expire has work.
 	expiry time.Duration
@@ -129,6 +130,7 @@ func (s *Scheduler) Forget(now time.Time, p Piece) {
 	for h := t.holders; !h.Empty(); {
 		s.seeds[h.Pop()].holds--
 	}
+	s.setCDN(t, 0)
 	s.tasks.Delete(p.File, p.Index)
 	s.setState(t, stateGone)
 	s.vacate(t)
@@ -200,7 +202,7 @@ func (s *Scheduler) FetchedCDN(now time.Time, p Piece, mask uint64) (fresh uint6
 		return 0, false
 	}
 	fresh = mask & t.full &^ t.have
-	t.cdn &^= mask
+	s.setCDN(t, t.cdn&^mask)
 	return fresh, s.take(s.at(now), t, FromCDN, fresh)
 }
 
@@ -233,7 +235,8 @@ func (s *Scheduler) Failed(now time.Time, p Piece) {
 			t.avoid.Add(src.Seed)
 		}
 	}
-	t.have, t.cdn, t.sources = 0, 0, t.sources[:0]
+	s.setCDN(t, 0)
+	t.have, t.sources = 0, t.sources[:0]
 	t.deadline = min(t.deadline, s.at(now))
 	s.ready.settle(stateReady) // drop its old place, if it is still there
 	s.setState(t, stateReady)
@@ -246,16 +249,22 @@ func (s *Scheduler) TakenByCDN(now time.Time, p Piece, mask uint64) {
 	if t := s.task(p); t != nil {
 		mask &= t.missing()
 		s.withdraw(s.at(now), t, mask)
-		t.cdn |= mask
+		s.setCDN(t, t.cdn|mask)
 	}
 }
 
 // ReleasedByCDN records that the CDN will not deliver these chunks after all.
 func (s *Scheduler) ReleasedByCDN(p Piece, mask uint64) {
 	if t := s.task(p); t != nil {
-		t.cdn &^= mask
+		s.setCDN(t, t.cdn&^mask)
 		s.reopened(t)
 	}
+}
+
+// setCDN sets the chunks of a piece that the CDN has in hand.
+func (s *Scheduler) setCDN(t *task, mask uint64) {
+	s.fromCDN += chunkBytes(mask) - chunkBytes(t.cdn)
+	t.cdn = mask
 }
 
 // reopened notes that chunks of a piece wait for somebody to be asked.

@@ -33,6 +33,7 @@ type seed struct {
 	meter       meter
 	outstanding int           // bytes asked and not yet delivered, lost or withdrawn
 	lastHeard   time.Duration // last delivery, or first ask after idling
+	behind      time.Duration // what stood before this node's own line then
 	success     float64       // moving average of chunks delivered against chunks asked
 	freezes     int           // in a row, without a delivery between
 	freezeCount int           // ever
@@ -85,10 +86,11 @@ func (d *seed) patience() time.Duration {
 	return min(max(p, 500*time.Millisecond), 6*time.Second)
 }
 
-// stallAfter is how long a seed with work may be silent: three round trips and
-// 400 ms. A seed that was killed is noticed within half a second.
-func (d *seed) stallAfter() time.Duration {
-	return min(3*d.roundTrip()+400*time.Millisecond, 2*time.Second)
+// stalls is when a seed with work has been silent for too long: three round
+// trips and 400 ms, and what stood before this node's own line, where others' data
+// comes first. A seed that was killed is noticed within half a second.
+func (d *seed) stalls() time.Duration {
+	return d.lastHeard + d.behind + min(3*d.roundTrip()+400*time.Millisecond, 2*time.Second)
 }
 
 // overtakenAfter is how long a chunk may lag behind one that was to be sent

@@ -66,7 +66,7 @@ func (s *Scheduler) Measured(id Seed, rtt time.Duration, loss float64) {
 	if d := s.seed(id); d != nil {
 		if rtt > 0 {
 			d.rtt = rtt
-			s.expiry = min(s.expiry, d.lastHeard+d.stallAfter())
+			s.expiry = min(s.expiry, d.stalls())
 		}
 		d.loss = min(max(loss, 0), 1)
 	}
@@ -137,7 +137,7 @@ func (s *Scheduler) withRoom(set SeedSet) SeedSet {
 // travel in ascending order, so one that is three or more behind the newest was
 // lost on the way (the packet threshold of RFC 9002 §6.1.1).
 func (s *Scheduler) delivered(at time.Duration, d *seed, id Seed, t *task, mask uint64) {
-	d.lastHeard = at
+	s.heard(at, d)
 	d.freezes = 0
 	d.meter.add(at, chunkBytes(mask))
 	var begun *ask // the one of which these are the first chunks
@@ -166,6 +166,11 @@ func (s *Scheduler) delivered(at time.Duration, d *seed, id Seed, t *task, mask 
 	if begun != nil {
 		s.overtaken(at+d.overtakenAfter(), id, t, begun)
 	}
+}
+
+// heard begins a seed's silence anew.
+func (s *Scheduler) heard(at time.Duration, d *seed) {
+	d.lastHeard, d.behind = at, s.line.time(s.outstanding-d.outstanding)
 }
 
 // overtaken shortens the patience with what a seed must have sent before it
@@ -271,7 +276,7 @@ func (s *Scheduler) Expire(now time.Time) (stalled SeedSet) {
 	for b := s.owing; !b.Empty(); {
 		id := b.Pop()
 		d := &s.seeds[id]
-		if d.outstanding > 0 && at-d.lastHeard >= d.stallAfter() {
+		if d.outstanding > 0 && at >= d.stalls() {
 			s.dropAsks(at, id, true)
 			d.success *= 0.5
 			d.freeze(at, 0)
@@ -331,7 +336,7 @@ func (s *Scheduler) exactExpiry() time.Duration {
 	next := never
 	for b := s.owing; !b.Empty(); {
 		d := &s.seeds[b.Pop()]
-		next = min(next, d.lastHeard+d.stallAfter())
+		next = min(next, d.stalls())
 	}
 	for _, t := range s.active.items {
 		if t.pending == 0 || t.state != stateActive {

@@ -17,11 +17,10 @@ const (
 	// than a request of its own (its headers and its turn in the queue).
 	bridgeBytes = 16 * wire.ChunkBytes
 	// fetchFloor and fetchAhead bound what is asked of the CDN at once: as much
-	// as its line carries in fetchAhead, which keeps it busy over a round trip.
-	// The floor is the first request to an unknown CDN: four pieces, so that
-	// seeds that announce themselves meanwhile get the rest.
-	fetchFloor = 256 << 10
-	fetchAhead = 400 * time.Millisecond
+	// as its line carries in fetchAhead beyond two round trips, which keeps it
+	// busy. More would arrive side by side, and what is due first later.
+	fetchFloor = 128 << 10
+	fetchAhead = 200 * time.Millisecond
 	// fetchPatience is how long the CDN may try for a piece that is already due:
 	// after that the player has given up as well.
 	fetchPatience = 8 * time.Second
@@ -69,7 +68,7 @@ func (c *Core) planFetches(now time.Time) {
 	for _, f := range c.fetches {
 		est.InFlight += int(f.left)
 	}
-	window := max(fetchFloor, int(est.BytesPerSec*fetchAhead.Seconds()))
+	window := max(fetchFloor, int(est.BytesPerSec*(fetchAhead+2*est.RoundTrip).Seconds()))
 	if est.InFlight > window/2 || len(c.fetches) >= c.cfg.MaxFetches {
 		return // asking for more would only make requests small
 	}

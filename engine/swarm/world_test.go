@@ -74,7 +74,7 @@ type node struct {
 	mute    bool           // SIGSTOP: takes and sends nothing
 	pollute func(int) bool // sends rubbish for these segments' chunks
 	bad     map[Piece]uint64
-	kept    map[Piece]uint64
+	kept    map[Piece][]uint64 // bad copies, the oldest first
 
 	upBytesPerSec float64
 	upFree        time.Time
@@ -115,7 +115,7 @@ func (w *world) add(name string) *node {
 	n := &node{
 		w: w, name: name, peers: make(map[Peer]*node), slots: make(map[*node]Peer),
 		upBytesPerSec: 2.5e6, fetches: make(map[FetchID]bool), joined: w.now,
-		bad: make(map[Piece]uint64), kept: make(map[Piece]uint64),
+		bad: make(map[Piece]uint64), kept: make(map[Piece][]uint64),
 	}
 	copy(n.id[:], name)
 	n.core = New(w.now, Config{Seed: uint64(len(w.nodes))})
@@ -372,15 +372,15 @@ func (n *node) verify(pc Piece) {
 		return
 	}
 	if n.bad[pc] != 0 {
-		n.kept[pc], n.bad[pc] = n.bad[pc], 0
+		n.kept[pc], n.bad[pc] = append(n.kept[pc], n.bad[pc]), 0
 		n.core.Verified(w.now, pc, false)
 	} else {
 		n.core.Verified(w.now, pc, true)
 		n.core.Stored(w.now, pc)
-		if differs, suspect := n.kept[pc]; suspect {
-			delete(n.kept, pc)
+		for _, differs := range n.kept[pc] {
 			n.core.Compared(w.now, pc, differs)
 		}
+		delete(n.kept, pc)
 	}
 	n.pump()
 }
