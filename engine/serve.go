@@ -67,16 +67,16 @@ func (l *loop) serve(now time.Time) {
 		p.serving = false
 	}
 	l.unserved = false
-	if len(l.peers) == 0 {
+	if len(l.byID) == 0 {
 		return
 	}
 	budget := func(h swarm.Peer) int {
 		p := l.peers[h]
-		if p == nil {
+		if p == nil || p.serving {
 			return 0
 		}
 		n := p.channel.SendBudget(now)
-		// Asked and refused: the peer waits for its pacer.
+		// Asked and refused: the peer waits for its pacer, for longer than this.
 		p.serving = n <= 0
 		return n
 	}

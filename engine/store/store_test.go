@@ -69,7 +69,9 @@ func (w *world) Put(root [32]byte, fileBytes int64, piece uint32, data []byte) e
 	return putBytes(w.Store, root, fileBytes, piece, data)
 }
 
-func (w *world) Get(root [32]byte, piece uint32) ([]byte, error) { return getBytes(w.Store, root, piece) }
+func (w *world) Get(root [32]byte, piece uint32) ([]byte, error) {
+	return getBytes(w.Store, root, piece)
+}
 
 func putBytes(s *Store, root [32]byte, fileBytes int64, piece uint32, data []byte) error {
 	b := NewBuffer(len(data))
