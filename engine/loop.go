@@ -103,8 +103,8 @@ const (
 	inputsPerCycle  = 64
 	packetsPerCycle = 1024
 
-	// cycleGrain is the least time between two cycles, unless the last one took
-	// busyPackets. A cycle looks at every peer, which costs as much as dozens of
+	// cycleGrain is the least time between two cycles, unless the last one took or
+	// served busyPackets. A cycle looks at every peer, which costs as much as dozens of
 	// packets: with fifty leeches on thin lines a cycle for every packet would be
 	// most of the work. What it adds to a round trip is less than the pacer's own
 	// grain (cc: a burst is a millisecond).
@@ -167,8 +167,9 @@ func (l *loop) run() {
 			}
 		}
 		packets += l.takeMore(datagrams)
-		timer.Reset(l.cycle(time.Now()))
-		busy = packets >= busyPackets || l.unserved
+		sleep, sent := l.cycle(time.Now())
+		timer.Reset(sleep)
+		busy = packets+sent >= busyPackets
 	}
 	l.shutdown(time.Now())
 }
@@ -210,8 +211,9 @@ func (l *loop) takeMore(datagrams <-chan *transport.Batch) (packets int) {
 	return packets
 }
 
-// cycle acts on what has come in and returns how long the loop may sleep.
-func (l *loop) cycle(now time.Time) time.Duration {
+// cycle acts on what has come in; it returns how long the loop may sleep, and how
+// many datagrams it has sent to leeches.
+func (l *loop) cycle(now time.Time) (sleep time.Duration, sent int) {
 	if !now.Before(l.nextUpkeep) {
 		l.upkeep(now)
 	}
@@ -225,7 +227,7 @@ func (l *loop) cycle(now time.Time) time.Duration {
 	if l.e.line.all.Busy() {
 		l.e.line.settle(len(l.fetches) > 0, l.core.Awaiting())
 	}
-	l.serve(now)
+	sent = l.serve(now)
 	next := l.core.Next()
 	for _, p := range l.byID {
 		if due := p.channel.Next(); !due.IsZero() && !now.Before(due) {
@@ -239,9 +241,9 @@ func (l *loop) cycle(now time.Time) time.Duration {
 	}
 	next = sooner(next, l.nextUpkeep)
 	if l.unserved {
-		return 0
+		return 0, sent
 	}
-	return max(next.Sub(now), cycleGrain)
+	return max(next.Sub(now), cycleGrain), sent
 }
 
 // sooner returns the earlier of two times of which b may be unset.

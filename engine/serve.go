@@ -61,14 +61,15 @@ func (e *Engine) loadWorker() {
 	}
 }
 
-// serve sends what leeches wait for, as far as their channels allow.
-func (l *loop) serve(now time.Time) {
+// serve sends what leeches wait for, as far as their channels allow, and counts
+// its datagrams.
+func (l *loop) serve(now time.Time) (sent int) {
 	for _, p := range l.byID {
 		p.serving = false
 	}
 	l.unserved = false
 	if len(l.byID) == 0 {
-		return
+		return 0
 	}
 	budget := func(h swarm.Peer) int {
 		p := l.peers[h]
@@ -80,15 +81,15 @@ func (l *loop) serve(now time.Time) {
 		p.serving = n <= 0
 		return n
 	}
-	for sent := 0; sent < chunksPerCycle; {
+	for sent < chunksPerCycle {
 		s, ok := l.core.NextServe(now, budget)
 		if !ok {
-			return
+			return sent
 		}
-		n := l.sendChunks(now, s)
-		sent += max(n, 1)
+		sent += max(l.sendChunks(now, s), 1)
 	}
 	l.unserved = true
+	return sent
 }
 
 // sendChunks seals one burst straight from the piece's buffer.
