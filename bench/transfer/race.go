@@ -122,7 +122,7 @@ func table(results []result) {
 	fmt.Printf("%-18s %8s %12s %7s %7s   %s\n", "", "Gbit/s", "CPU-s/GB", "× rate", "× CPU", "")
 	first := results[0]
 	for _, r := range results {
-		fmt.Printf("%-18s %8.2f %12.2f %7.2f %7.2f   %s\n", r.System, r.Gbps, r.CPUPerGB,
+		fmt.Printf("%-18s %8.3f %12.2f %7.2f %7.2f   %s\n", r.System, r.Gbps, r.CPUPerGB,
 			first.Gbps/r.Gbps, first.CPUPerGB/r.CPUPerGB, r.What)
 		if r.RSSMiB > 0 {
 			fmt.Printf("%-18s %8.1f MiB resident at most\n", "", r.RSSMiB)
