@@ -13,17 +13,28 @@ import (
 type swarmBound struct {
 	steps  []bound.Step
 	people []presence
-	played map[played]int64 // bytes of each segment that anybody played from the network
-	wasted map[played]int64 // bytes of each segment that came from the CDN and were not played
-	bytes  int64
+	bytes  int64 // played from the network
 }
 
-// presence is a viewer, and the bytes that it played.
+// presence is a viewer, and the bytes that it played or took for nothing.
 type presence struct {
 	from, to time.Duration
 	nat      string
 	uploads  bool
-	jobs     []bound.Job
+	jobs     []job
+	wasted   []waste
+}
+
+// job is a segment that was played from the network.
+type job struct {
+	bound.Job
+	segment played
+}
+
+// waste is what of a segment came from the CDN and was not played.
+type waste struct {
+	segment played
+	bytes   int64
 }
 
 // played is a segment of a rendition.
@@ -37,9 +48,6 @@ func (p played) after(n int) played { return played{p.rendition, p.seg + n} }
 
 // add takes a session that has ended.
 func (b *swarmBound) add(w *world, p *peer) {
-	if b.played == nil {
-		b.played, b.wasted = make(map[played]int64), make(map[played]int64)
-	}
 	me := presence{from: p.arrived, to: w.now, nat: p.s.NAT, uploads: p.s.UpKbps > 0}
 	for t := p.arrived; t < w.now && p.s.UpKbps > 0; {
 		_, up, until := p.line.at(t)
@@ -49,8 +57,12 @@ func (b *swarmBound) add(w *world, p *peer) {
 		t = until
 	}
 	for _, s := range p.acct.segments {
-		for _, n := range s.cdn {
-			b.wasted[s.segment] += n
+		n := int64(0)
+		for _, bytes := range s.cdn {
+			n += bytes
+		}
+		if n > 0 {
+			me.wasted = append(me.wasted, waste{s.segment, n})
 		}
 	}
 	for _, r := range p.acct.runs {
@@ -61,10 +73,9 @@ func (b *swarmBound) add(w *world, p *peer) {
 			seg := r.first.after(i)
 			n := w.media.renditions[seg.rendition].bytes(seg.seg)
 			release := max(p.arrived, w.media.publishedAt(seg.seg))
-			me.jobs = append(me.jobs, bound.Job{
+			me.jobs = append(me.jobs, job{bound.Job{
 				Release: release, Deadline: r.at + time.Duration(i)*w.media.segment, Bytes: float64(n),
-			})
-			b.played[seg] = n
+			}, seg})
 			b.bytes += n
 		}
 	}
@@ -72,24 +83,78 @@ func (b *swarmBound) add(w *world, p *peer) {
 }
 
 // limit returns the most bytes that peers could have delivered of what was
-// played: the flow, and everything but one copy, which somebody must have taken
-// from the CDN. A copy that was taken there and not played is not among the
-// bytes that were, so it makes room for another.
+// played: no more than the flow, and than everything but the copies that somebody
+// must have taken from the CDN.
 func (b *swarmBound) limit() int64 {
-	copies := int64(0)
-	for s, n := range b.played {
-		copies += max(n-b.wasted[s], 0)
-	}
+	slices.SortStableFunc(b.people, func(x, y presence) int { return cmp.Compare(x.from, y.from) })
 	flow := bound.MaxFlow(b.steps, b.reachable())
-	b.steps, b.people, b.played, b.wasted = nil, nil, nil, nil
-	return min(int64(flow+0.5), b.bytes-copies)
+	limit := min(int64(flow+0.5), b.copied())
+	b.steps, b.people = nil, nil
+	return limit
+}
+
+// copied is what was played less one copy of every segment in each part of the
+// swarm, if parts are viewers between whom nothing can pass, not even through
+// others. A copy that was taken from the CDN and not played is not among the
+// bytes that were, so it makes room for another.
+func (b *swarmBound) copied() (total int64) {
+	type copies struct{ once, played, wasted int64 }
+	type place struct {
+		part    int
+		segment played
+	}
+	all := make(map[place]copies)
+	parts := b.parts()
+	for i := range b.people {
+		for _, j := range b.people[i].jobs {
+			c := all[place{parts[i], j.segment}]
+			c.once = int64(j.Bytes)
+			c.played += c.once
+			all[place{parts[i], j.segment}] = c
+		}
+		for _, x := range b.people[i].wasted {
+			c := all[place{parts[i], x.segment}]
+			c.wasted += x.bytes
+			all[place{parts[i], x.segment}] = c
+		}
+	}
+	for _, c := range all {
+		total += c.played - max(c.once-c.wasted, 0)
+	}
+	return total
+}
+
+// parts numbers the parts of the swarm, by person.
+func (b *swarmBound) parts() []int {
+	of := make([]int, len(b.people))
+	for i := range of {
+		of[i] = i
+	}
+	root := func(i int) int {
+		for of[i] != i {
+			of[i] = of[of[i]]
+			i = of[i]
+		}
+		return i
+	}
+	for i := range b.people {
+		for k := i + 1; k < len(b.people) && b.people[k].from < b.people[i].to; k++ {
+			x, y := &b.people[i], &b.people[k]
+			if (x.uploads || y.uploads) && canConnect(x.nat, y.nat) {
+				of[root(k)] = root(i)
+			}
+		}
+	}
+	for i := range of {
+		of[i] = root(i)
+	}
+	return of
 }
 
 // reachable returns the jobs, each between the first and the last moment at which
 // its viewer could have been sent anything: when somebody else who uploads, and to
 // whom their NATs let it connect, was online.
 func (b *swarmBound) reachable() []bound.Job {
-	slices.SortStableFunc(b.people, func(x, y presence) int { return cmp.Compare(x.from, y.from) })
 	var jobs []bound.Job
 	var open []span
 	for i := range b.people {
@@ -101,7 +166,7 @@ func (b *swarmBound) reachable() []bound.Job {
 				continue
 			}
 			j.Release, j.Deadline = max(j.Release, open[first].from), min(j.Deadline, open[last].to)
-			jobs = append(jobs, j)
+			jobs = append(jobs, j.Job)
 		}
 	}
 	return jobs
