@@ -155,8 +155,8 @@ func (r *Reader) Read(p []byte) (int, error) {
 
 // WriteTo writes what is still to be read, each piece from where it lies: what
 // io.Copy does by itself, without a copy. A failed write loses what it was given.
-func (r *Reader) WriteTo(w io.Writer) (written int64, err error) {
-	for {
+func (r *Reader) WriteTo(w io.Writer) (int64, error) {
+	for written := int64(0); ; {
 		b, release, err := r.next()
 		if err != nil {
 			return written, err

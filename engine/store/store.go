@@ -187,8 +187,8 @@ func Open(cfg Config) (*Store, error) {
 }
 
 // Put stores a piece that the caller has verified; buf must be the whole piece, and a cache in memory shares it instead
-// of copying it. fileBytes is the length of the file. What it evicts to make room is told to OnEvict. When the disk fails, the piece is kept in memory and
-// so are all later ones; that is not an error.
+// of copying it. fileBytes is the length of the file. What it evicts to make room is told to OnEvict. When the disk
+// fails, the piece is kept in memory and so are all later ones; that is not an error.
 func (s *Store) Put(root [32]byte, fileBytes int64, piece uint32, buf *Buffer) error {
 	data := buf.Bytes()
 	if len(data) == 0 || len(data) != wire.PieceSize(fileBytes, piece) || piece > wire.MaxPiece {
@@ -246,8 +246,9 @@ func (s *Store) write(e *extent, slot int, buf *Buffer, sum uint32) error {
 }
 
 // Get returns a piece, with a reference for the caller to release; in memory mode it is the one that was put. It does
-// not allocate when the extent's file is open. Recovered pieces are read, too, so that they can be verified: who must not see those asks
-// Has first. When the disk gives back something else than was written (ErrCorrupt) or fails, the piece is forgotten.
+// not allocate when the extent's file is open. Recovered pieces are read, too, so that they can be verified: who must
+// not see those asks Has first. When the disk gives back something else than was written (ErrCorrupt) or fails, the
+// piece is forgotten.
 func (s *Store) Get(root [32]byte, piece uint32) (*Buffer, error) {
 	key, slot := keyOf(root, piece)
 	s.mu.Lock()
