@@ -10,7 +10,6 @@ import time
 import libtorrent as lt
 
 
-
 def say(*words):
     print(*words, flush=True)
 
@@ -18,7 +17,7 @@ def say(*words):
 def main():
     role, protocol, torrent, directory, address = sys.argv[1:6]
     tcp = protocol == "tcp"
-    look_every_s = 0.002 if tcp else 0.1  # many leeches share a machine
+    look_every_s = 0.01 if tcp else 0.1  # many leeches share a machine
     # Otherwise as libtorrent has it by default, except that nobody is choked.
     session = lt.session({
         "listen_interfaces": address + ":0",
