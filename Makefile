@@ -7,7 +7,7 @@ LINT      = go tool -modfile=tools/go.mod golangci-lint
 E2E       = $(sort $(dir $(shell grep -rl --include='*_test.go' '^//go:build.*\be2e\b' .)))
 BENCHES   = $(sort $(dir $(shell grep -rl --include='*_test.go' '^func Benchmark' .)))
 
-.PHONY: help demo build test race fuzz lint vet bench bench-truth bench-rivals-truth bench-replay check deps media e2e clean
+.PHONY: help demo build test race fuzz lint vet cross bench bench-truth bench-rivals-truth bench-replay check deps media e2e clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ lint: ## Run golangci-lint with the rules of .golangci.yml
 vet: ## Run go vet, end-to-end tests included
 	go vet -tags e2e,netns ./...
 
+cross: ## Build for macOS and Windows
+	for os in darwin windows; do GOOS=$$os go build ./cmd/... ./engine/... ./tracker/... || exit 1; done
+
 bench: ## Measure: benchmarks of every package, then each command under bench/
 	go test -run '^$$' -bench . $(BENCHES)
 	for command in $$(go list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' ./bench/... | grep -v -e /truth$$ -e /realtraces$$); do \
@@ -55,8 +58,8 @@ bench-rivals-truth: ## Compare the replay's rivals with the programs that they m
 		go run ./bench/truth --rival $$rival --scale 2,1 --runs 3 || failed=1; \
 	done; [ -z "$$failed" ]
 
-check: deps ## What CI runs: lint, vet, race tests, short fuzz, end to end
-	@for step in lint vet race fuzz e2e; do \
+check: deps ## What CI runs: lint, vet, builds for macOS and Windows, race tests, short fuzz, end to end
+	@for step in lint vet cross race fuzz e2e; do \
 		start=$$SECONDS; echo "== $$step"; \
 		$(MAKE) --no-print-directory $$step || exit 1; \
 		echo "== $$step took $$((SECONDS - start)) s"; \

@@ -1,56 +1,19 @@
 package engine
 
 import (
-	"sync"
-	"sync/atomic"
 	"time"
 
+	"shoal/engine/store"
 	"shoal/engine/swarm"
 	"shoal/internal/wire"
 )
 
-// buffer is the memory of one piece. It is written by the loop alone until its
-// piece is complete and read-only from then on; hash workers, the store's
-// writer, readers and the server of others then share it, each with a
-// reference of its own.
-type buffer struct {
-	data [wire.PieceBytes]byte
-	refs atomic.Int32
-}
-
-// buffers is shared by all engines of a process: a buffer has no owner once it
-// is free.
-var buffers = sync.Pool{New: func() any { return new(buffer) }}
-
-// newBuffer returns a buffer with one reference and undefined content.
-func newBuffer() *buffer {
-	b := buffers.Get().(*buffer)
-	b.refs.Store(1)
-	return b
-}
-
-func (b *buffer) retain() *buffer {
-	b.refs.Add(1)
-	return b
-}
-
-// release gives one reference back. A reference that is never given back costs
-// the pool a buffer, nothing else: the garbage collector takes it.
-func (b *buffer) release() {
-	switch n := b.refs.Add(-1); {
-	case n == 0:
-		buffers.Put(b)
-	case n < 0:
-		panic("BUG: piece buffer released twice")
-	}
-}
-
-// assembly is a piece in progress: chunks are opened straight into its buffer.
+// assembly is a piece in progress: chunks are opened straight into its buffer,
+// by the loop alone until all are there.
 type assembly struct {
 	piece   swarm.Piece
 	content *content
-	size    int
-	buf     *buffer
+	buf     *store.Buffer
 	sum     [32]byte // once hashed
 	state   assemblyState
 	// released: the core gave the piece up while it was being hashed. A good
@@ -78,7 +41,7 @@ func (l *loop) assemble(pc swarm.Piece) *assembly {
 		if c == nil {
 			panic("BUG: the core names a file that it was not told of")
 		}
-		a = &assembly{piece: pc, content: c, size: wire.PieceSize(c.length, pc.Index), buf: newBuffer()}
+		a = &assembly{piece: pc, content: c, buf: store.NewBuffer(wire.PieceSize(c.length, pc.Index))}
 		l.assemblies[pc] = a
 	}
 	l.lastAssembly = a
@@ -104,7 +67,7 @@ func (l *loop) dropAssembly(pc swarm.Piece) {
 	}
 	l.forget(a)
 	if a.state == filling {
-		a.buf.release()
+		a.buf.Release()
 	} else {
 		a.released = true
 	}
@@ -122,8 +85,7 @@ const residentIdle = 5 * time.Second
 // resident is a verified piece in memory.
 type resident struct {
 	piece      swarm.Piece
-	buf        *buffer
-	size       int
+	buf        *store.Buffer
 	used       time.Time
 	storing    bool // must stay until the store has it
 	prev, next *resident
@@ -142,13 +104,13 @@ func newResidents() *residents {
 }
 
 // add takes over the caller's reference to buf.
-func (r *residents) add(now time.Time, pc swarm.Piece, buf *buffer, size int, storing bool) {
+func (r *residents) add(now time.Time, pc swarm.Piece, buf *store.Buffer, storing bool) {
 	if old := r.byPiece[pc]; old != nil {
-		buf.release() // two loads of one piece: the first copy is as good
+		buf.Release() // two loads of one piece: the first copy is as good
 		old.storing = old.storing || storing
 		return
 	}
-	e := &resident{piece: pc, buf: buf, size: size, storing: storing}
+	e := &resident{piece: pc, buf: buf, storing: storing}
 	r.byPiece[pc] = e
 	r.touch(now, e)
 	for e := r.list.prev; len(r.byPiece) > residentPieces && e != &r.list; {
@@ -206,5 +168,5 @@ func (r *residents) touch(now time.Time, e *resident) {
 func (r *residents) drop(e *resident) {
 	e.prev.next, e.next.prev = e.next, e.prev
 	delete(r.byPiece, e.piece)
-	e.buf.release()
+	e.buf.Release()
 }

@@ -28,6 +28,10 @@ type Config struct {
 	// IdentityFile holds the peer's private key and is made when missing.
 	// Default: identity.key in CacheDir; without CacheDir a key for this run.
 	IdentityFile string
+	// NoOffload sends and receives UDP datagrams one by one instead of in batches
+	// that the kernel or the network card splits (GSO, GRO). Linux 7.0 to 7.1.4
+	// corrupt such batches: loss that vanishes with this.
+	NoOffload bool
 	// Name is shown in Status. Default: the first digits of the peer's ID.
 	Name string
 	// NoUpload refuses every request of others.

@@ -82,8 +82,9 @@ func (l *loop) data(now time.Time, p *peer, pkt transport.Packet, ch transport.C
 func (l *loop) open(now time.Time, p *peer, pkt transport.Packet, ch transport.Chunk, pc swarm.Piece, x *arrival) {
 	a := l.assemble(pc)
 	at := int(ch.Chunk) * wire.ChunkBytes
-	want := min(wire.ChunkBytes, a.size-at)
-	n, err := p.channel.OpenData(now, pkt, a.buf.data[at:at+want])
+	piece := a.buf.Bytes()
+	want := min(wire.ChunkBytes, len(piece)-at)
+	n, err := p.channel.OpenData(now, pkt, piece[at:at+want])
 	if err != nil {
 		return
 	}

@@ -145,6 +145,7 @@ func (e *Engine) open() (err error) {
 	e.endpoint, err = transport.Listen(transport.Config{
 		Listen: e.cfg.UDP, Identity: e.identity, ALPN: []string{alpn},
 		Logger: e.log.With(slog.String("part", "transport")), NewController: e.cfg.NewController,
+		DisableOffload: e.cfg.NoOffload,
 	})
 	if err != nil {
 		return fmt.Errorf("engine: %w", err)

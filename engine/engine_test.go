@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"shoal/engine/store"
 	"shoal/engine/swarm"
 	"shoal/internal/wire"
 )
@@ -56,6 +58,41 @@ func TestRangesAreWhatTheOriginHas(t *testing.T) {
 	_, err := f.Open(context.Background(), OpenOptions{Offset: 200_001})
 	require.ErrorIs(t, err, ErrRange)
 }
+
+func TestWriteToWritesTheRangeFromWhereItLies(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1, 5*wire.PieceBytes+1000)
+	f := w.file(w.peer("copies", nil), 0)
+	open := func(offset int64) *Reader {
+		r, err := f.Open(context.Background(), OpenOptions{Offset: offset})
+		require.NoError(t, err)
+		return r
+	}
+	r := open(100)
+	_, err := io.CopyN(io.Discard, r, 7) // a Read before it counts
+	require.NoError(t, err)
+	var got bytes.Buffer
+	n, err := r.WriteTo(&got)
+	require.NoError(t, err)
+	require.EqualValues(t, len(w.media(0))-107, n)
+	require.True(t, bytes.Equal(w.media(0)[107:], got.Bytes()))
+	n, err = r.WriteTo(&got)
+	require.NoError(t, err)
+	require.Zero(t, n, "nothing is left")
+	require.NoError(t, r.Close())
+
+	// A writer that hangs does not hold up Close, and its error ends the copy.
+	hung, failed := open(0), errors.New("player gone")
+	n, err = hung.WriteTo(writerFunc(func([]byte) (int, error) { return 0, errors.Join(failed, hung.Close()) }))
+	require.ErrorIs(t, err, failed)
+	require.Zero(t, n)
+	_, err = hung.WriteTo(&got)
+	require.ErrorIs(t, err, ErrClosed)
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 func TestPlayheadFillsTheCacheAheadOfTheReads(t *testing.T) {
 	t.Parallel()
@@ -287,7 +324,7 @@ func TestResidentsKeepWhatTheStoreHasNotYet(t *testing.T) {
 	now := time.Unix(100, 0)
 	r := newResidents()
 	add := func(i uint32, storing bool) {
-		r.add(now, piece(i), newBuffer(), wire.PieceBytes, storing)
+		r.add(now, piece(i), store.NewBuffer(wire.PieceBytes), storing)
 	}
 	add(0, true)
 	for i := range uint32(residentPieces) + 50 {

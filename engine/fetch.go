@@ -157,7 +157,7 @@ func (l *loop) fetched(now time.Time, j *fetchJob, s *step) {
 		for chunk := first; chunk < last; chunk++ {
 			if missing&(1<<chunk) != 0 {
 				at := chunk * wire.ChunkBytes
-				copy(a.buf.data[at:min(at+wire.ChunkBytes, size)], s.data[at-from:s.n])
+				copy(a.buf.Bytes()[at:min(at+wire.ChunkBytes, size)], s.data[at-from:s.n])
 			}
 		}
 	}

@@ -71,7 +71,7 @@ type loop struct {
 
 	// peers
 	byID       map[wire.PeerID]*peer
-	peers      map[swarm.Peer]*peer // admitted by the core
+	peers      []*peer              // admitted by the core, by handle
 	connecting map[wire.PeerID]bool // dials that the core waits for
 	dials      []swarm.Connect      // not begun yet
 	dialing    int
@@ -103,6 +103,14 @@ const (
 	inputsPerCycle  = 64
 	packetsPerCycle = 1024
 
+	// cycleGrain is the least time between two cycles, unless the last one took or
+	// served busyPackets. A cycle looks at every peer, which costs as much as dozens of
+	// packets: with fifty leeches on thin lines a cycle for every packet would be
+	// most of the work. What it adds to a round trip is less than the pacer's own
+	// grain (cc: a burst is a millisecond).
+	cycleGrain  = 500 * time.Microsecond
+	busyPackets = 64
+
 	// roundsPerCycle bounds the times that doing what the core wants may make
 	// it want more within a cycle; the rest is for the next one.
 	roundsPerCycle = 4
@@ -125,7 +133,7 @@ func newLoop(e *Engine, now time.Time) *loop {
 		hashes:     hashTable{groups: make(map[hashKey]*hashGroup)},
 		fetches:    make(map[swarm.FetchID]context.CancelFunc),
 		byID:       make(map[wire.PeerID]*peer),
-		peers:      make(map[swarm.Peer]*peer),
+		peers:      make([]*peer, e.cfg.MaxPeers),
 		connecting: make(map[wire.PeerID]bool),
 		banned:     newBannedPeers(),
 		loading:    make(map[swarm.Piece]bool),
@@ -142,27 +150,50 @@ func (l *loop) run() {
 	if l.e.endpoint != nil {
 		datagrams = l.e.endpoint.Inbox(alpn)
 	}
-	timer := time.NewTimer(0)
+	timer, pause := time.NewTimer(0), time.NewTimer(0)
 	defer timer.Stop()
+	defer pause.Stop()
+	for busy := false; l.e.ctx.Err() == nil; {
+		packets := 0
+		if busy || !l.answer(pause) {
+			select {
+			case <-l.e.ctx.Done():
+			case f := <-l.e.inbox:
+				f(time.Now())
+			case b := <-datagrams:
+				packets = len(b.Packets)
+				l.receive(time.Now(), b)
+			case <-timer.C:
+			}
+		}
+		packets += l.takeMore(datagrams)
+		sleep, sent := l.cycle(time.Now())
+		timer.Reset(sleep)
+		busy = packets+sent >= busyPackets
+	}
+	l.shutdown(time.Now())
+}
+
+// answer takes what readers and workers leave, until it is time for another
+// cycle, which is then due if that was anything. Datagrams gather meanwhile.
+func (l *loop) answer(pause *time.Timer) (acted bool) {
+	pause.Reset(cycleGrain)
 	for {
 		select {
 		case <-l.e.ctx.Done():
-			l.shutdown(time.Now())
-			return
+			return acted
 		case f := <-l.e.inbox:
 			f(time.Now())
-		case b := <-datagrams:
-			l.receive(time.Now(), b)
-		case <-timer.C:
+			acted = true
+		case <-pause.C:
+			return acted
 		}
-		l.takeMore(datagrams)
-		timer.Reset(l.cycle(time.Now()))
 	}
 }
 
-// takeMore takes what else has come, so that a burst costs one cycle.
-func (l *loop) takeMore(datagrams <-chan *transport.Batch) {
-	packets := 0
+// takeMore takes what else has come, so that a burst costs one cycle, and counts
+// its datagrams.
+func (l *loop) takeMore(datagrams <-chan *transport.Batch) (packets int) {
 	for range inputsPerCycle {
 		select {
 		case f := <-l.e.inbox:
@@ -171,16 +202,18 @@ func (l *loop) takeMore(datagrams <-chan *transport.Batch) {
 			packets += len(b.Packets)
 			l.receive(time.Now(), b)
 		default:
-			return
+			return packets
 		}
 		if packets >= packetsPerCycle {
-			return
+			break
 		}
 	}
+	return packets
 }
 
-// cycle acts on what has come in and returns how long the loop may sleep.
-func (l *loop) cycle(now time.Time) time.Duration {
+// cycle acts on what has come in; it returns how long the loop may sleep, and how
+// many datagrams it has sent to leeches.
+func (l *loop) cycle(now time.Time) (sleep time.Duration, sent int) {
 	if !now.Before(l.nextUpkeep) {
 		l.upkeep(now)
 	}
@@ -194,7 +227,7 @@ func (l *loop) cycle(now time.Time) time.Duration {
 	if l.e.line.all.Busy() {
 		l.e.line.settle(len(l.fetches) > 0, l.core.Awaiting())
 	}
-	l.serve(now)
+	sent = l.serve(now)
 	next := l.core.Next()
 	for _, p := range l.byID {
 		if due := p.channel.Next(); !due.IsZero() && !now.Before(due) {
@@ -208,10 +241,9 @@ func (l *loop) cycle(now time.Time) time.Duration {
 	}
 	next = sooner(next, l.nextUpkeep)
 	if l.unserved {
-		return 0
+		return 0, sent
 	}
-	// A timer of the kernel is not better than this; shorter sleeps only spin.
-	return max(next.Sub(now), 50*time.Microsecond)
+	return max(next.Sub(now), cycleGrain), sent
 }
 
 // sooner returns the earlier of two times of which b may be unset.

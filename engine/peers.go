@@ -261,7 +261,7 @@ func (l *loop) drop(now time.Time, p *peer, reason string) {
 		delete(l.byID, p.id)
 	}
 	if p.admitted {
-		delete(l.peers, p.handle)
+		l.peers[p.handle] = nil
 		l.core.PathDown(now, p.handle)
 		l.emit(Event{At: now, Kind: EventPeerLost, Peer: p.id.Hex(), Reason: reason})
 		l.e.log.Info("peer gone", slog.String("peer", p.id.String()), slog.String("reason", reason))

@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"shoal/engine/store"
 	"shoal/engine/swarm"
 	"shoal/engine/transport"
 	"shoal/internal/wire"
@@ -138,15 +139,18 @@ func pollute(e *Engine) {
 		for _, c := range l.contents {
 			for p := range c.pieceCount() {
 				pc := swarm.Piece{File: c.handle, Index: p}
-				buf := newBuffer()
-				if _, err := e.store.Get(c.root, p, buf.data[:]); err != nil {
+				held, err := e.store.Get(c.root, p)
+				if err != nil {
 					panic(err)
 				}
-				for at := 0; at < len(buf.data); at += wire.ChunkBytes {
-					buf.data[at] ^= 0x55
+				buf := store.NewBuffer(len(held.Bytes())) // the store's own may be this one
+				copy(buf.Bytes(), held.Bytes())
+				held.Release()
+				for at := 0; at < len(buf.Bytes()); at += wire.ChunkBytes {
+					buf.Bytes()[at] ^= 0x55
 				}
 				l.residents.remove(pc)
-				l.residents.add(now, pc, buf, wire.PieceSize(c.length, p), true)
+				l.residents.add(now, pc, buf, true)
 			}
 		}
 		close(done)

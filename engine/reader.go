@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"shoal/engine/origin"
+	"shoal/engine/store"
 	"shoal/engine/swarm"
 	"shoal/internal/wire"
 )
@@ -72,7 +73,7 @@ type Reader struct {
 	mu      sync.Mutex
 	pos     int64
 	asked   bool
-	current *buffer // holds the file's bytes from currentStart to currentEnd
+	current *store.Buffer // holds the file's bytes from currentStart to currentEnd
 	start   int64
 	limit   int64
 	cached  bool
@@ -90,12 +91,15 @@ type Reader struct {
 
 // delivery answers a Reader's question for one piece.
 type delivery struct {
-	buf    *buffer // a reference for the Reader; nil: read it from the store
-	cached bool    // held before the viewing session began
+	buf    *store.Buffer // a reference for the Reader; nil: read it from the store
+	cached bool          // held before the viewing session began
 	err    error
 }
 
-var _ io.ReadCloser = (*Reader)(nil)
+var (
+	_ io.ReadCloser = (*Reader)(nil)
+	_ io.WriterTo   = (*Reader)(nil)
+)
 
 // Open starts a read. It does not wait for the first byte, except that pieces
 // of an earlier run that the range begins with are checked first. ctx bounds
@@ -144,13 +148,58 @@ func (r *Reader) Read(p []byte) (int, error) {
 	if err := r.fill(); err != nil {
 		return 0, err
 	}
-	n := copy(p, r.current.data[r.pos-r.start:r.limit-r.start])
+	n := copy(p, r.rest())
+	r.advance(n)
+	return n, nil
+}
+
+// WriteTo writes what is still to be read, each piece from where it lies: what
+// io.Copy does by itself, without a copy. A failed write loses what it was given.
+func (r *Reader) WriteTo(w io.Writer) (int64, error) {
+	for written := int64(0); ; {
+		b, release, err := r.next()
+		if err != nil {
+			return written, err
+		}
+		if len(b) == 0 {
+			return written, nil
+		}
+		n, err := w.Write(b)
+		release()
+		written += int64(n)
+		if err != nil {
+			return written, err
+		}
+	}
+}
+
+// next waits for a piece and goes past it; it is empty at the end.
+func (r *Reader) next() (b []byte, release func(), err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.pos >= r.end {
+		return nil, nil, nil
+	}
+	if err := r.fill(); err != nil {
+		return nil, nil, err
+	}
+	b = r.rest()
+	// Not under mu, which Close needs: the writer may be slow.
+	release = r.current.Retain().Release
+	r.advance(len(b))
+	return b, release, nil
+}
+
+// rest is what is unread of the current piece. The caller holds mu.
+func (r *Reader) rest() []byte { return r.current.Bytes()[r.pos-r.start : r.limit-r.start] }
+
+// advance goes on by n bytes of the current piece. The caller holds mu.
+func (r *Reader) advance(n int) {
 	r.pos += int64(n)
 	r.viewer.played(n, r.cached)
 	if r.pos == r.limit {
 		r.drop()
 	}
-	return n, nil
 }
 
 // Wait waits until the next Read has bytes at once, or fails. A caller that must
@@ -228,14 +277,12 @@ func (r *Reader) ask(piece uint32) (delivery, error) {
 
 // load reads a piece from the store, on the reader's goroutine. Nil: the store
 // has lost it.
-func (r *Reader) load(piece uint32) *buffer {
+func (r *Reader) load(piece uint32) *store.Buffer {
 	e := r.file.title.engine
-	buf := newBuffer()
-	n, err := e.store.Get(r.file.record.Root, piece, buf.data[:])
-	if err == nil && n == wire.PieceSize(r.file.record.Length, piece) {
+	buf, err := e.getPiece(r.file.record.Root, r.file.record.Length, piece)
+	if err == nil {
 		return buf
 	}
-	buf.release()
 	root := r.file.record.Root
 	e.post(func(now time.Time) { e.loop.lost(now, root, piece) })
 	return nil
@@ -243,7 +290,7 @@ func (r *Reader) load(piece uint32) *buffer {
 
 func (r *Reader) drop() {
 	if r.current != nil {
-		r.current.release()
+		r.current.Release()
 		r.current = nil
 	}
 }
@@ -290,7 +337,7 @@ func (l *loop) deliver(now time.Time, r *Reader, piece uint32) {
 	}
 	pc := swarm.Piece{File: r.content.handle, Index: piece}
 	if e := l.residents.get(now, pc); e != nil {
-		r.deliveries <- delivery{buf: e.buf.retain(), cached: l.wasHeld(r, piece)}
+		r.deliveries <- delivery{buf: e.buf.Retain(), cached: l.wasHeld(r, piece)}
 		return
 	}
 	if r.content.has(piece) {
@@ -312,10 +359,10 @@ func (l *loop) wasHeld(r *Reader, piece uint32) bool {
 }
 
 // wake hands a piece that was just verified to those who wait for it.
-func (l *loop) wake(pc swarm.Piece, buf *buffer) {
+func (l *loop) wake(pc swarm.Piece, buf *store.Buffer) {
 	for _, r := range l.waiting[pc] {
 		r.waits = false
-		r.deliveries <- delivery{buf: buf.retain()}
+		r.deliveries <- delivery{buf: buf.Retain()}
 	}
 	delete(l.waiting, pc)
 }

@@ -72,8 +72,6 @@ func (t *Title) recoverNow(ctx context.Context, f *File, from, to int64) {
 // recoverPieces checks pieces, ascending, and tells store and loop the result.
 // It may run twice for one piece at once; the second confirmation is refused.
 func (e *Engine) recoverPieces(ctx context.Context, f *File, pieces []uint32) {
-	buf := newBuffer()
-	defer buf.release()
 	var hashes []manifest.Hash
 	group := uint32(0)
 	for _, piece := range pieces {
@@ -87,11 +85,7 @@ func (e *Engine) recoverPieces(ctx context.Context, f *File, pieces []uint32) {
 			}
 			group = g
 		}
-		size := wire.PieceSize(f.record.Length, piece)
-		n, err := e.store.Get(f.record.Root, piece, buf.data[:])
-		i := int(piece % hashGroupPieces)
-		if err != nil || n != size || i >= len(hashes) ||
-			manifest.PieceHash(buf.data[:size], piece, f.record.Length) != hashes[i] {
+		if i := int(piece % hashGroupPieces); i >= len(hashes) || !e.isGood(f, piece, hashes[i]) {
 			e.log.Info("cached piece is damaged", slog.String("path", f.path), slog.Uint64("piece", uint64(piece)))
 			e.store.Discard(f.record.Root, piece)
 			continue
@@ -100,6 +94,16 @@ func (e *Engine) recoverPieces(ctx context.Context, f *File, pieces []uint32) {
 			e.post(func(now time.Time) { e.loop.recovered(now, f, piece) })
 		}
 	}
+}
+
+// isGood reads a piece from the store and compares it with its hash.
+func (e *Engine) isGood(f *File, piece uint32, want manifest.Hash) bool {
+	buf, err := e.getPiece(f.record.Root, f.record.Length, piece)
+	if err != nil {
+		return false
+	}
+	defer buf.Release()
+	return manifest.PieceHash(buf.Bytes(), piece, f.record.Length) == want
 }
 
 // recovered takes a piece of an earlier run that is good.

@@ -43,57 +43,53 @@ func (e *Engine) loadWorker() {
 		if !ok {
 			return
 		}
-		buf := newBuffer()
-		size := wire.PieceSize(job.content.length, job.piece.Index)
-		n, err := e.store.Get(job.content.root, job.piece.Index, buf.data[:])
-		good := err == nil && n == size
-		if !good {
-			buf.release()
-		}
+		buf, err := e.getPiece(job.content.root, job.content.length, job.piece.Index)
+		good := err == nil
 		posted := e.post(func(now time.Time) {
 			l := e.loop
 			delete(l.loading, job.piece)
 			if good {
-				l.residents.add(now, job.piece, buf, size, false)
+				l.residents.add(now, job.piece, buf, false)
 			} else {
 				l.lost(now, job.content.root, job.piece.Index)
 			}
 			l.core.Readable(now, job.piece, good)
 		})
 		if !posted && good {
-			buf.release()
+			buf.Release()
 		}
 	}
 }
 
-// serve sends what leeches wait for, as far as their channels allow.
-func (l *loop) serve(now time.Time) {
+// serve sends what leeches wait for, as far as their channels allow, and counts
+// its datagrams.
+func (l *loop) serve(now time.Time) (sent int) {
 	for _, p := range l.byID {
 		p.serving = false
 	}
 	l.unserved = false
-	if len(l.peers) == 0 {
-		return
+	if len(l.byID) == 0 {
+		return 0
 	}
 	budget := func(h swarm.Peer) int {
 		p := l.peers[h]
-		if p == nil {
+		if p == nil || p.serving {
 			return 0
 		}
 		n := p.channel.SendBudget(now)
-		// Asked and refused: the peer waits for its pacer.
+		// Asked and refused: the peer waits for its pacer, for longer than this.
 		p.serving = n <= 0
 		return n
 	}
-	for sent := 0; sent < chunksPerCycle; {
+	for sent < chunksPerCycle {
 		s, ok := l.core.NextServe(now, budget)
 		if !ok {
-			return
+			return sent
 		}
-		n := l.sendChunks(now, s)
-		sent += max(n, 1)
+		sent += max(l.sendChunks(now, s), 1)
 	}
 	l.unserved = true
+	return sent
 }
 
 // sendChunks seals one burst straight from the piece's buffer.
@@ -106,14 +102,14 @@ func (l *loop) sendChunks(now time.Time, s swarm.Serve) int {
 		l.core.Readable(now, s.Piece, false)
 		return 0
 	}
-	n := 0
+	n, piece := 0, e.buf.Bytes()
 	for chunk := range wire.ChunksPerPiece {
 		from := chunk * wire.ChunkBytes
-		if s.Mask&(1<<chunk) == 0 || from >= e.size {
+		if s.Mask&(1<<chunk) == 0 || from >= len(piece) {
 			continue
 		}
 		p.channel.SendData(now, transport.Chunk{Handle: s.Handle, Piece: s.Piece.Index, Chunk: uint8(chunk)},
-			e.buf.data[from:min(from+wire.ChunkBytes, e.size)])
+			piece[from:min(from+wire.ChunkBytes, len(piece))])
 		n++
 	}
 	l.core.Served(now, s)

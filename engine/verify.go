@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"shoal/engine/manifest"
+	"shoal/engine/store"
 	"shoal/engine/swarm"
 	"shoal/internal/wire"
 )
@@ -29,15 +30,13 @@ type hashJob struct{ a *assembly }
 type putJob struct {
 	piece   swarm.Piece
 	content *content
-	buf     *buffer
-	size    int
+	buf     *store.Buffer
 }
 
 // suspect is a copy of a piece that failed its hash.
 type suspect struct {
 	piece swarm.Piece
-	buf   *buffer
-	size  int
+	buf   *store.Buffer
 }
 
 // verify sends a complete piece to a hash worker, and asks for the manifest's
@@ -62,7 +61,7 @@ func (e *Engine) hashWorker() {
 			return
 		}
 		a := job.a
-		sum := manifest.PieceHash(a.buf.data[:a.size], a.piece.Index, a.content.length)
+		sum := manifest.PieceHash(a.buf.Bytes(), a.piece.Index, a.content.length)
 		e.post(func(now time.Time) {
 			a.sum, a.state = sum, hashed
 			e.loop.judge(now, a)
@@ -84,7 +83,7 @@ func (l *loop) judge(now time.Time, a *assembly) {
 		l.accept(now, a)
 	case a.released:
 		// The core has forgotten who sent it: nobody can be blamed.
-		a.buf.release()
+		a.buf.Release()
 	default:
 		l.reject(now, a)
 	}
@@ -95,40 +94,40 @@ func (l *loop) judge(now time.Time, a *assembly) {
 func (l *loop) accept(now time.Time, a *assembly) {
 	l.dropAssembly(a.piece) // a second try of a piece that was released meanwhile
 	if a.content.has(a.piece.Index) || l.residents.byPiece[a.piece] != nil {
-		a.buf.release() // and here the first try was faster
+		a.buf.Release() // and here the first try was faster
 		return
 	}
-	l.residents.add(now, a.piece, a.buf, a.size, true)
+	l.residents.add(now, a.piece, a.buf, true)
 	l.wake(a.piece, a.buf)
 	l.core.Verified(now, a.piece, true)
 	l.compare(now, a.piece, a.buf)
 	l.putting++
-	l.e.putJobs.push(putJob{piece: a.piece, content: a.content, buf: a.buf.retain(), size: a.size})
+	l.e.putJobs.push(putJob{piece: a.piece, content: a.content, buf: a.buf.Retain()})
 }
 
 // reject keeps a bad copy for comparison and tells the core, which keeps as
 // many suspicions, in the same order.
 func (l *loop) reject(now time.Time, a *assembly) {
 	if len(l.suspects) == suspectsMax {
-		l.suspects[0].buf.release()
+		l.suspects[0].buf.Release()
 		l.suspects = append(l.suspects[:0], l.suspects[1:]...)
 	}
-	l.suspects = append(l.suspects, suspect{a.piece, a.buf, a.size})
+	l.suspects = append(l.suspects, suspect{a.piece, a.buf})
 	l.e.log.Warn("piece failed its hash", slog.String("path", a.content.file().path),
 		slog.Uint64("piece", uint64(a.piece.Index)))
 	l.core.Verified(now, a.piece, false)
 }
 
 // compare tells the core which chunks of bad copies differ from the good one.
-func (l *loop) compare(now time.Time, pc swarm.Piece, good *buffer) {
+func (l *loop) compare(now time.Time, pc swarm.Piece, good *store.Buffer) {
 	kept := l.suspects[:0]
 	for _, s := range l.suspects {
 		if s.piece != pc {
 			kept = append(kept, s)
 			continue
 		}
-		l.core.Compared(now, pc, differing(s.buf.data[:s.size], good.data[:s.size]))
-		s.buf.release()
+		l.core.Compared(now, pc, differing(s.buf.Bytes(), good.Bytes()))
+		s.buf.Release()
 	}
 	l.suspects = kept
 }
@@ -154,10 +153,10 @@ func (e *Engine) putWorker() {
 		if !ok {
 			return
 		}
-		err := e.store.Put(job.content.root, job.content.length, job.piece.Index, job.buf.data[:job.size])
+		err := e.store.Put(job.content.root, job.content.length, job.piece.Index, job.buf)
 		evicted := e.takeEvicted()
 		e.post(func(now time.Time) { e.loop.put(now, job, evicted, err) })
-		job.buf.release()
+		job.buf.Release()
 	}
 }
 
@@ -222,6 +221,17 @@ func (l *loop) lost(now time.Time, root manifest.Root, piece uint32) {
 	}
 	l.countHeld(c, -int64(wire.PieceSize(c.length, piece)))
 	l.core.Evicted(now, swarm.Piece{File: c.handle, Index: piece})
+}
+
+// getPiece reads a piece of a file from the store, whole or not at all; the caller
+// releases it.
+func (e *Engine) getPiece(root manifest.Root, length int64, piece uint32) (*store.Buffer, error) {
+	buf, err := e.store.Get(root, piece)
+	if err == nil && len(buf.Bytes()) != wire.PieceSize(length, piece) {
+		buf.Release()
+		return nil, store.ErrNotFound
+	}
+	return buf, err
 }
 
 // onEvict is called by the store, on whatever goroutine used it. It must not

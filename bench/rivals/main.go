@@ -1,41 +1,27 @@
-// Command rivals measures how fast anacrolix/torrent, the Go BitTorrent client,
-// moves verified bytes between two processes on loopback: TCP, 64 KiB pieces.
-// It is a module of its own, so that nobody who builds shoal builds it.
-//
-// With no --role it starts a seed and a leech of itself and prints one JSON
-// line: {"system","gbps"}.
+// Command rivals is anacrolix/torrent, the Go BitTorrent client, as one side of
+// a transfer that bench/transfer measures: TCP on loopback, verified. It is a
+// module of its own, so that nobody who builds shoal builds it.
 package main
 
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"log"
-	"math/rand/v2"
 	"net/netip"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
-	"syscall"
-	"time"
 
 	"github.com/anacrolix/torrent"
-	"github.com/anacrolix/torrent/bencode"
-	"github.com/anacrolix/torrent/metainfo"
 	"github.com/anacrolix/torrent/storage"
 )
 
-const pieceBytes = 64 << 10
-
 func main() {
-	role := flag.String("role", "", "seed or leech; empty: measure")
+	role := flag.String("role", "", "seed or leech")
 	dir := flag.String("dir", "", "folder of this role")
 	meta := flag.String("meta", "", "metainfo file")
 	peer := flag.String("peer", "", "address of the seed")
-	mib := flag.Int("mib", 512, "size of the file in MiB")
 	flag.Parse()
 	var err error
 	switch *role {
@@ -44,101 +30,11 @@ func main() {
 	case "leech":
 		err = leech(*dir, *meta, *peer)
 	default:
-		err = measure(*mib)
+		err = fmt.Errorf("unknown role %q: this is a part of bench/transfer", *role)
 	}
 	if err != nil {
 		log.Fatal(err)
 	}
-}
-
-// measure makes a file, starts both sides and prints the rate.
-func measure(mib int) error {
-	tmp, err := os.MkdirTemp(memoryDir(), "rivals")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.RemoveAll(tmp) }()
-	seedDir, leechDir := filepath.Join(tmp, "seed"), filepath.Join(tmp, "leech")
-	for _, d := range []string{seedDir, leechDir} {
-		if err := os.Mkdir(d, 0o755); err != nil {
-			return err
-		}
-	}
-	meta, err := makeTorrent(seedDir, mib, tmp)
-	if err != nil {
-		return err
-	}
-	s := exec.Command(os.Args[0], "--role", "seed", "--dir", seedDir, "--meta", meta)
-	s.Stderr = os.Stderr
-	out, err := s.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	if err := s.Start(); err != nil {
-		return err
-	}
-	addr, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		return fmt.Errorf("seed: %w", err)
-	}
-	l := exec.Command(os.Args[0], "--role", "leech", "--dir", leechDir, "--meta", meta, "--peer", strings.TrimSpace(addr))
-	l.Stderr = os.Stderr
-	seconds, err := l.Output()
-	_ = s.Process.Signal(syscall.SIGTERM)
-	_ = s.Wait()
-	if err != nil {
-		return fmt.Errorf("leech: %w", err)
-	}
-	var took float64
-	if _, err := fmt.Sscan(string(seconds), &took); err != nil {
-		return err
-	}
-	bytes := float64(mib) * (1 << 20)
-	return json.NewEncoder(os.Stdout).Encode(map[string]any{
-		"system": "anacrolix/torrent v1.61.0, TCP, 64 KiB pieces", "gbps": bytes * 8 / took / 1e9,
-	})
-}
-
-// memoryDir is a folder in memory where the system has one, so that no disk is
-// measured; empty: the usual one for temporary files.
-func memoryDir() string {
-	const shm = "/dev/shm"
-	if info, err := os.Stat(shm); err == nil && info.IsDir() {
-		return shm
-	}
-	return ""
-}
-
-func makeTorrent(dir string, mib int, tmp string) (string, error) {
-	f, err := os.Create(filepath.Join(dir, "media.bin"))
-	if err != nil {
-		return "", err
-	}
-	rng := rand.NewChaCha8([32]byte{1})
-	buf := make([]byte, 1<<20)
-	for range mib {
-		_, _ = rng.Read(buf)
-		if _, err := f.Write(buf); err != nil {
-			return "", err
-		}
-	}
-	if err := f.Close(); err != nil {
-		return "", err
-	}
-	info := metainfo.Info{PieceLength: pieceBytes}
-	if err := info.BuildFromFilePath(f.Name()); err != nil {
-		return "", err
-	}
-	mi := metainfo.MetaInfo{InfoBytes: bencode.MustMarshal(info)}
-	path := filepath.Join(tmp, "media.torrent")
-	out, err := os.Create(path)
-	if err != nil {
-		return "", err
-	}
-	if err := mi.Write(out); err != nil {
-		return "", err
-	}
-	return path, out.Close()
 }
 
 func client(dir string) (*torrent.Client, error) {
@@ -172,8 +68,8 @@ func seed(dir, meta string) error {
 	if err := t.VerifyDataContext(context.Background()); err != nil {
 		return err
 	}
-	fmt.Println(c.ListenAddrs()[0])
-	select {}
+	fmt.Println("ready", c.ListenAddrs()[0])
+	return end()
 }
 
 func leech(dir, meta, peer string) error {
@@ -189,12 +85,21 @@ func leech(dir, meta, peer string) error {
 	if err != nil {
 		return err
 	}
-	start := time.Now()
+	fmt.Println("ready")
+	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
+		return err
+	}
 	t.AddPeers([]torrent.PeerInfo{{Addr: tcpAddr(addr.String()), Trusted: true}})
 	t.DownloadAll()
 	<-t.Complete().On()
-	fmt.Println(time.Since(start).Seconds())
-	return nil
+	fmt.Println("done", t.Length())
+	return end()
+}
+
+// end waits for the end of the input.
+func end() error {
+	_, err := io.Copy(io.Discard, os.Stdin)
+	return err
 }
 
 type tcpAddr string

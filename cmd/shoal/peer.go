@@ -30,7 +30,7 @@ type peerFlags struct {
 	origin, tracker string
 	cache           string
 	cacheBytes      byteSize
-	upload          onOff
+	upload, offload onOff
 	cors, hosts     []string
 	titles          []string
 	record          string
@@ -41,7 +41,7 @@ type peerFlags struct {
 }
 
 func peerCommand() *cobra.Command {
-	f := peerFlags{upload: true}
+	f := peerFlags{upload: true, offload: true}
 	cmd := &cobra.Command{
 		Use:   "peer",
 		Short: "Run a node beside a video player",
@@ -59,6 +59,7 @@ func peerCommand() *cobra.Command {
 	flags.StringVar(&f.cache, "cache", "", "folder for pieces; without it they are kept in memory")
 	flags.Var(&f.cacheBytes, "cache-bytes", "size of the cache, e.g. 500MB or 2GiB (default 2GiB in a folder, 256MiB in memory)")
 	flags.Var(&f.upload, "upload", "serve other viewers, on or off")
+	flags.Var(&f.offload, "udp-offload", "let the kernel split and join datagrams, on or off; off where that loses packets (Linux 7.0 to 7.1.4)")
 	flags.StringSliceVar(&f.cors, "cors", nil, "web origins whose pages may play through this node, e.g. https://player.example")
 	flags.StringSliceVar(&f.hosts, "allow-host", nil, "further host names under which this node answers")
 	recordFlag(flags, &f.record)
@@ -109,7 +110,7 @@ func runPeer(cmd *cobra.Command, f peerFlags) (err error) {
 	}
 	e, err := engine.New(engine.Config{
 		Origin: f.origin, Tracker: f.tracker, UDP: f.udp, CacheDir: f.cache, CacheBytes: int64(f.cacheBytes),
-		NoUpload: !bool(f.upload), Logger: log, Name: f.name,
+		NoUpload: !bool(f.upload), NoOffload: !bool(f.offload), Logger: log, Name: f.name,
 	})
 	if err != nil {
 		return err

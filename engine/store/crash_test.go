@@ -47,7 +47,7 @@ func writeUntilKilled(dir string) error {
 			rng := rand.New(rand.NewPCG(uint64(os.Getpid()), uint64(g)))
 			for {
 				root, piece := rootOf(rng.IntN(crashFiles)), rng.Uint32N(wire.PieceCount(crashFileBytes))
-				if err := s.Put(root, crashFileBytes, piece, contentOf(root, crashFileBytes, piece)); err != nil {
+				if err := putBytes(s, root, crashFileBytes, piece, contentOf(root, crashFileBytes, piece)); err != nil {
 					fmt.Fprintln(os.Stderr, err)
 					os.Exit(3)
 				}
@@ -127,19 +127,18 @@ func inspectLife(t *testing.T, dir string) (recovered, damaged int) {
 	require.Zero(t, w.Stats().Pieces)
 	require.LessOrEqual(t, w.Stats().Bytes, int64(crashCacheBytes))
 	require.LessOrEqual(t, diskUsage(t, dir), int64(crashCacheBytes))
-	dst := make([]byte, wire.PieceBytes)
 	for i := range crashFiles {
 		root := rootOf(i)
 		for _, p := range w.Recovered(root) {
 			require.False(t, w.Has(root, p), "unverified")
-			n, err := w.Get(root, p, dst)
+			got, err := w.Get(root, p)
 			if err != nil {
 				require.ErrorIs(t, err, ErrCorrupt)
 				w.wantGone(root, p)
 				damaged++
 				continue
 			}
-			require.Equal(t, contentOf(root, crashFileBytes, p), dst[:n])
+			require.Equal(t, contentOf(root, crashFileBytes, p), got)
 			require.True(t, w.Confirm(root, p))
 			recovered++
 		}

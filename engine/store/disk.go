@@ -261,26 +261,3 @@ func (s *Store) readDisk(e *extent, slot int, dst []byte) error {
 	}
 	return err
 }
-
-// writeMemory keeps a copy of a piece; called with e.io held.
-func (s *Store) writeMemory(e *extent, slot int, data []byte) {
-	if cap(e.data[slot]) < len(data) {
-		e.data[slot] = s.newBuffer(len(data))
-	}
-	e.data[slot] = e.data[slot][:len(data)]
-	copy(e.data[slot], data)
-}
-
-func (s *Store) newBuffer(n int) []byte {
-	if n < maxSlotBytes {
-		return make([]byte, n)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if last := len(s.buffers) - 1; last >= 0 {
-		b := s.buffers[last]
-		s.buffers = s.buffers[:last]
-		return b
-	}
-	return make([]byte, n)
-}

@@ -56,10 +56,9 @@ func TestPiecesOfAnEarlierRunAreUntrustedUntilConfirmed(t *testing.T) {
 		require.False(t, w.Has(rootOf(1), p))
 	}
 
-	dst := make([]byte, wire.PieceBytes)
-	n, err := w.Get(rootOf(1), 3, dst)
+	got, err := w.Get(rootOf(1), 3)
 	require.NoError(t, err)
-	require.Equal(t, contentOf(rootOf(1), fileBytes, 3), dst[:n])
+	require.Equal(t, contentOf(rootOf(1), fileBytes, 3), got)
 	require.True(t, w.Confirm(rootOf(1), 3))
 	require.False(t, w.Confirm(rootOf(1), 4), "never stored")
 	w.wantHeld(rootOf(1), fileBytes, 3)
@@ -118,8 +117,7 @@ func TestDamageOnDiskIsNeverServed(t *testing.T) {
 				if restart {
 					w = open(t, cfg)
 				}
-				dst := make([]byte, wire.PieceBytes)
-				_, err = w.Get(rootOf(1), 1, dst)
+				_, err = w.Get(rootOf(1), 1)
 				if name == "torn slot" && !restart {
 					require.NoError(t, err, "the running store knows its slots by heart")
 					return
@@ -281,12 +279,11 @@ func (w *world) failAfter(n int64, err error) {
 // keepsPlaying drives a store whose disk has little room.
 func keepsPlaying(t *testing.T, w *world, log *bytes.Buffer) {
 	const fileBytes = 100 * mib
-	dst := make([]byte, wire.PieceBytes)
 	for p := range uint32(24 * 16) {
 		w.put(rootOf(1), fileBytes, p)
-		n, err := w.Get(rootOf(1), p, dst)
+		got, err := w.Get(rootOf(1), p)
 		require.NoError(t, err)
-		require.Equal(t, contentOf(rootOf(1), fileBytes, p), dst[:n])
+		require.Equal(t, contentOf(rootOf(1), fileBytes, p), got)
 	}
 	st := w.Stats()
 	require.Equal(t, ModeDegraded, st.Mode)
@@ -375,13 +372,12 @@ func TestStoreIsAMapThatForgets(t *testing.T) {
 			p := rapid.IntRange(0, int(wire.PieceCount(lengths[f]))-1).Draw(rt, "piece")
 			return id{f, p}, rootOf(f), lengths[f]
 		}
-		dst := make([]byte, wire.PieceBytes)
 		rt.Repeat(map[string]func(*rapid.T){
 			"put": func(rt *rapid.T) {
 				k, root, length := pick(rt)
 				for n := range 12 {
 					k.piece = (k.piece + n) % int(wire.PieceCount(length))
-					require.NoError(rt, s.Put(root, length, uint32(k.piece), contentOf(root, length, uint32(k.piece))))
+					require.NoError(rt, putBytes(s, root, length, uint32(k.piece), contentOf(root, length, uint32(k.piece))))
 					model[k] = true
 				}
 			},
@@ -389,9 +385,9 @@ func TestStoreIsAMapThatForgets(t *testing.T) {
 				k, root, length := pick(rt)
 				held, known := model[k]
 				require.Equal(rt, held, s.Has(root, uint32(k.piece)))
-				n, err := s.Get(root, uint32(k.piece), dst)
+				got, err := getBytes(s, root, uint32(k.piece))
 				if err == nil {
-					require.True(rt, bytes.Equal(contentOf(root, length, uint32(k.piece)), dst[:n]))
+					require.True(rt, bytes.Equal(contentOf(root, length, uint32(k.piece)), got))
 				} else {
 					require.ErrorIs(rt, err, ErrNotFound)
 					require.False(rt, held)

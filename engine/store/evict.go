@@ -230,6 +230,11 @@ func (s *Store) evict(e *extent) {
 	}
 	s.mu.Unlock()
 
+	for _, b := range e.data {
+		if b != nil {
+			b.Release()
+		}
+	}
 	if s.cfg.OnEvict != nil {
 		for slot := range piecesPerExtent {
 			if held.has(slot) {
@@ -247,11 +252,6 @@ func (s *Store) evict(e *extent) {
 	}
 
 	s.mu.Lock()
-	for _, b := range e.data {
-		if cap(b) == maxSlotBytes && len(s.buffers) < maxFreeBuffers {
-			s.buffers = append(s.buffers, b)
-		}
-	}
 	p.dying -= e.cost
 	p.used -= e.cost
 	delete(s.dying, e.key)

@@ -55,8 +55,8 @@ type extent struct {
 	// io orders writes to the slots against reads of them; taken before Store.mu.
 	io sync.RWMutex
 	// guarded by io
-	data    [piecesPerExtent][]byte // memory tier
-	written bool                    // disk tier: the file exists and has its header
+	data    [piecesPerExtent]*Buffer // memory tier
+	written bool                     // disk tier: the file exists and has its header
 
 	// handleMu guards handle while the extent is pinned; taken before Store.mu. Whoever holds Store.mu
 	// and sees refs == 0 may take the handle, because nobody can be using it.
@@ -65,6 +65,14 @@ type extent struct {
 }
 
 func (e *extent) has(slot int) bool { return (e.held | e.recovered).has(slot) }
+
+// keep takes a piece into memory; called with e.io held.
+func (e *extent) keep(slot int, buf *Buffer) {
+	if old := e.data[slot]; old != nil { // forgotten, and put again
+		old.Release()
+	}
+	e.data[slot] = buf.kept()
+}
 
 // slotCost is the space that a piece takes.
 func slotCost(pieceBytes int) int64 {

@@ -44,8 +44,6 @@ const (
 	// maxOpenFiles extents keep their file open between uses: a seed serves a window of some hundred MiB to its
 	// leeches, and a process may commonly have 1,024 files open.
 	maxOpenFiles = 256
-	// maxFreeBuffers pieces of evicted memory are kept for reuse (4 MiB).
-	maxFreeBuffers = 64
 )
 
 // Config says where pieces are kept and how many. Its zero value is a memory cache of DefaultBytes.
@@ -116,7 +114,6 @@ type Store struct {
 	pools    [2]pool // by tier
 	dying    map[extentKey]struct{}
 	open     list.List // of *extent, most recently used first: those with a file handle
-	buffers  [][]byte  // free piece buffers of memory extents
 	degraded bool
 	closed   bool
 	stats    Stats
@@ -189,21 +186,25 @@ func Open(cfg Config) (*Store, error) {
 	return s, nil
 }
 
-// Put stores a piece that the caller has verified; data must be the whole piece and is copied. fileBytes is the length
-// of the file. What it evicts to make room is told to OnEvict. When the disk fails, the piece is kept in memory and
-// so are all later ones; that is not an error.
-func (s *Store) Put(root [32]byte, fileBytes int64, piece uint32, data []byte) error {
+// Put stores a piece that the caller has verified; buf must be the whole piece, and a cache in memory shares it instead
+// of copying it. fileBytes is the length of the file. What it evicts to make room is told to OnEvict. When the disk
+// fails, the piece is kept in memory and so are all later ones; that is not an error.
+func (s *Store) Put(root [32]byte, fileBytes int64, piece uint32, buf *Buffer) error {
+	data := buf.Bytes()
 	if len(data) == 0 || len(data) != wire.PieceSize(fileBytes, piece) || piece > wire.MaxPiece {
 		return fmt.Errorf("store: piece %d of a file of %d bytes cannot have %d bytes", piece, fileBytes, len(data))
 	}
 	key, slot := keyOf(root, piece)
-	sum := crc32.Checksum(data, castagnoli)
+	var sum uint32
+	if s.disk != nil { // memory neither tears nor rots
+		sum = crc32.Checksum(data, castagnoli)
+	}
 	for {
 		e, err := s.reserve(key, slot, fileBytes, len(data))
 		if e == nil || err != nil {
 			return err
 		}
-		err = s.write(e, slot, data, sum)
+		err = s.write(e, slot, buf, sum)
 		if err == nil || e.tier == inMemory || errors.Is(err, ErrClosed) {
 			return err
 		}
@@ -213,7 +214,7 @@ func (s *Store) Put(root [32]byte, fileBytes int64, piece uint32, data []byte) e
 }
 
 // write fills a slot of a pinned extent and unpins it.
-func (s *Store) write(e *extent, slot int, data []byte, sum uint32) error {
+func (s *Store) write(e *extent, slot int, buf *Buffer, sum uint32) error {
 	e.io.Lock()
 	defer e.io.Unlock()
 	s.mu.Lock()
@@ -226,9 +227,9 @@ func (s *Store) write(e *extent, slot int, data []byte, sum uint32) error {
 
 	var err error
 	if e.tier == onDisk {
-		err = s.writeDisk(e, slot, data, sum)
+		err = s.writeDisk(e, slot, buf.Bytes(), sum)
 	} else {
-		s.writeMemory(e, slot, data)
+		e.keep(slot, buf)
 	}
 
 	s.mu.Lock()
@@ -238,56 +239,56 @@ func (s *Store) write(e *extent, slot int, data []byte, sum uint32) error {
 		s.forget(e, slot) // a recovered piece may be half overwritten
 		return err
 	}
-	e.slots[slot] = slotState{bytes: uint32(len(data)), crc: sum}
+	e.slots[slot] = slotState{bytes: uint32(len(buf.Bytes())), crc: sum}
 	s.hold(e, slot)
 	s.stats.Puts++
 	return nil
 }
 
-// Get copies a piece into dst, which must have room for it, and returns its length. It does not allocate when the
-// extent's file is open. Recovered pieces are read, too, so that they can be verified: who must not see those asks
-// Has first. When the disk gives back something else than was written (ErrCorrupt) or fails, the piece is forgotten.
-func (s *Store) Get(root [32]byte, piece uint32, dst []byte) (int, error) {
+// Get returns a piece, with a reference for the caller to release; in memory mode it is the one that was put. It does
+// not allocate when the extent's file is open. Recovered pieces are read, too, so that they can be verified: who must
+// not see those asks Has first. When the disk gives back something else than was written (ErrCorrupt) or fails, the
+// piece is forgotten.
+func (s *Store) Get(root [32]byte, piece uint32) (*Buffer, error) {
 	key, slot := keyOf(root, piece)
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
-		return 0, ErrClosed
+		return nil, ErrClosed
 	}
 	e := s.find(key, slot)
 	if e == nil {
 		s.stats.Misses++
 		s.mu.Unlock()
-		return 0, ErrNotFound
+		return nil, ErrNotFound
 	}
 	s.pools[e.tier].lru.MoveToFront(e.element)
 	s.pin(e)
 	s.mu.Unlock()
 
-	n, lost, err := s.read(e, slot, dst)
+	buf, lost, err := s.read(e, slot)
 	if lost && s.cfg.OnEvict != nil {
 		s.cfg.OnEvict(root, piece)
 	}
-	return n, err
+	return buf, err
 }
 
-// read copies a slot of a pinned extent and unpins it. lost: a confirmed piece could not be read and was forgotten.
-func (s *Store) read(e *extent, slot int, dst []byte) (n int, lost bool, err error) {
+// read returns a slot of a pinned extent and unpins it. lost: a confirmed piece could not be read and was forgotten.
+func (s *Store) read(e *extent, slot int) (buf *Buffer, lost bool, err error) {
 	e.io.RLock()
 	defer e.io.RUnlock()
 	s.mu.Lock()
 	state, present := e.slots[slot], e.has(slot)
 	s.mu.Unlock()
 
-	n = int(state.bytes)
-	readable := present && n <= len(dst)
 	switch {
-	case !readable:
+	case !present:
 	case e.tier == inMemory:
-		copy(dst, e.data[slot])
+		buf = e.data[slot].Retain()
 	default:
-		err = s.readDisk(e, slot, dst[:n])
-		if err == nil && crc32.Checksum(dst[:n], castagnoli) != state.crc {
+		buf = NewBuffer(int(state.bytes))
+		err = s.readDisk(e, slot, buf.Bytes())
+		if err == nil && crc32.Checksum(buf.Bytes(), castagnoli) != state.crc {
 			err = ErrCorrupt
 		}
 	}
@@ -297,19 +298,18 @@ func (s *Store) read(e *extent, slot int, dst []byte) (n int, lost bool, err err
 	defer s.unpin(e)
 	switch {
 	case !present:
-		return 0, false, ErrNotFound // discarded meanwhile
-	case !readable:
-		return 0, false, fmt.Errorf("store: read a piece of %d bytes into %d", n, len(dst))
+		return nil, false, ErrNotFound // discarded meanwhile
 	case err == nil:
 		s.stats.Hits++
-		return n, false, nil
+		return buf, false, nil
 	}
+	buf.Release()
 	if errors.Is(err, ErrCorrupt) {
 		s.stats.Corrupt++
 	}
 	lost = e.held.has(slot)
 	s.forget(e, slot)
-	return 0, lost, err
+	return nil, lost, err
 }
 
 // Has says whether a confirmed piece is held.
@@ -425,7 +425,7 @@ func (s *Store) Close() error {
 		e := el.Value.(*extent)
 		handles = append(handles, s.release(e))
 	}
-	s.files, s.buffers = map[[32]byte]*file{}, nil
+	s.files = map[[32]byte]*file{}
 	s.mu.Unlock()
 
 	var errs []error

@@ -64,6 +64,31 @@ func open(t testing.TB, cfg Config) *world {
 	return w
 }
 
+// Put and Get are the store's, with bytes.
+func (w *world) Put(root [32]byte, fileBytes int64, piece uint32, data []byte) error {
+	return putBytes(w.Store, root, fileBytes, piece, data)
+}
+
+func (w *world) Get(root [32]byte, piece uint32) ([]byte, error) {
+	return getBytes(w.Store, root, piece)
+}
+
+func putBytes(s *Store, root [32]byte, fileBytes int64, piece uint32, data []byte) error {
+	b := NewBuffer(len(data))
+	defer b.Release()
+	copy(b.Bytes(), data)
+	return s.Put(root, fileBytes, piece, b)
+}
+
+func getBytes(s *Store, root [32]byte, piece uint32) ([]byte, error) {
+	b, err := s.Get(root, piece)
+	if err != nil {
+		return nil, err
+	}
+	defer b.Release()
+	return bytes.Clone(b.Bytes()), nil
+}
+
 func (w *world) put(root [32]byte, fileBytes int64, pieces ...uint32) {
 	w.t.Helper()
 	for _, p := range pieces {
@@ -73,12 +98,11 @@ func (w *world) put(root [32]byte, fileBytes int64, pieces ...uint32) {
 
 func (w *world) wantHeld(root [32]byte, fileBytes int64, pieces ...uint32) {
 	w.t.Helper()
-	dst := make([]byte, wire.PieceBytes)
 	for _, p := range pieces {
 		require.True(w.t, w.Has(root, p), "piece %d", p)
-		n, err := w.Get(root, p, dst)
+		data, err := w.Get(root, p)
 		require.NoError(w.t, err, "piece %d", p)
-		require.True(w.t, bytes.Equal(contentOf(root, fileBytes, p), dst[:n]), "content of piece %d", p)
+		require.True(w.t, bytes.Equal(contentOf(root, fileBytes, p), data), "content of piece %d", p)
 	}
 }
 
@@ -86,7 +110,7 @@ func (w *world) wantGone(root [32]byte, pieces ...uint32) {
 	w.t.Helper()
 	for _, p := range pieces {
 		require.False(w.t, w.Has(root, p), "piece %d", p)
-		_, err := w.Get(root, p, make([]byte, wire.PieceBytes))
+		_, err := w.Get(root, p)
 		require.ErrorIs(w.t, err, ErrNotFound)
 	}
 }
@@ -138,6 +162,39 @@ func TestPieceComesBackAsPut(t *testing.T) {
 	})
 }
 
+func TestMemoryIsSharedWithWhoPutsAndGets(t *testing.T) {
+	cfg := Config{Bytes: MinBytes}
+	w := open(t, cfg)
+	const fileBytes = 100*mib + 1000
+	piece := NewBuffer(wire.PieceBytes)
+	copy(piece.Bytes(), contentOf(rootOf(1), fileBytes, 0))
+	require.NoError(t, w.Store.Put(rootOf(1), fileBytes, 0, piece))
+	held, err := w.Store.Get(rootOf(1), 0)
+	require.NoError(t, err)
+	require.Same(t, piece, held)
+	piece.Release()
+
+	// Evicted, it stays as it is for as long as somebody reads it.
+	for p := uint32(16); w.Has(rootOf(1), 0); p++ {
+		w.put(rootOf(1), fileBytes, p)
+	}
+	for range 100 {
+		other := NewBuffer(wire.PieceBytes)
+		require.NotSame(t, held, other)
+		defer other.Release()
+	}
+	require.Equal(t, contentOf(rootOf(1), fileBytes, 0), held.Bytes())
+	held.Release()
+
+	// A short piece must not take the memory of a whole one.
+	last := uint32(100 * mib / wire.PieceBytes)
+	w.put(rootOf(1), fileBytes, last)
+	short, err := w.Store.Get(rootOf(1), last)
+	require.NoError(t, err)
+	require.Equal(t, 1000, cap(short.Bytes()))
+	short.Release()
+}
+
 func TestPutRefusesWhatCannotBeThePiece(t *testing.T) {
 	eachMode(t, func(t *testing.T, cfg Config) {
 		w := open(t, cfg)
@@ -149,9 +206,6 @@ func TestPutRefusesWhatCannotBeThePiece(t *testing.T) {
 		require.Error(t, w.Put(rootOf(1), -5, 0, full), "negative length")
 		require.NoError(t, w.Put(rootOf(1), 3*wire.PieceBytes, 0, full))
 		require.Error(t, w.Put(rootOf(1), 2*wire.PieceBytes, 1, full), "another length for the same root")
-		_, err := w.Get(rootOf(1), 0, full[:10])
-		require.Error(t, err)
-		require.True(t, w.Has(rootOf(1), 0), "a caller's short buffer costs no piece")
 	})
 }
 
@@ -262,7 +316,6 @@ func TestFilmLargerThanTheCacheIsWatchedThrough(t *testing.T) {
 		w := open(t, cfg)
 		const fileBytes = 96*mib + 77
 		const ahead = 48 // pieces fetched before they are read
-		dst := make([]byte, wire.PieceBytes)
 		pieces := wire.PieceCount(fileBytes)
 		for p := range pieces + ahead {
 			if p < pieces {
@@ -270,9 +323,9 @@ func TestFilmLargerThanTheCacheIsWatchedThrough(t *testing.T) {
 			}
 			if p >= ahead {
 				w.Protect(rootOf(1), p-ahead, p, time.Now().Add(time.Minute))
-				n, err := w.Get(rootOf(1), p-ahead, dst)
+				got, err := w.Get(rootOf(1), p-ahead)
 				require.NoError(t, err)
-				require.Equal(t, wire.PieceSize(fileBytes, p-ahead), n)
+				require.Equal(t, wire.PieceSize(fileBytes, p-ahead), len(got))
 			}
 			require.LessOrEqual(t, w.Stats().Bytes, cfg.Bytes)
 		}
@@ -309,7 +362,7 @@ func TestClosedStoreRefuses(t *testing.T) {
 		require.NoError(t, w.Close())
 		require.NoError(t, w.Close())
 		require.ErrorIs(t, w.Put(rootOf(1), 100, 0, make([]byte, 100)), ErrClosed)
-		_, err := w.Get(rootOf(1), 0, make([]byte, 100))
+		_, err := w.Get(rootOf(1), 0)
 		require.ErrorIs(t, err, ErrClosed)
 		require.False(t, w.Has(rootOf(1), 0))
 		require.False(t, w.Confirm(rootOf(1), 0))
@@ -329,7 +382,6 @@ func TestConcurrentUse(t *testing.T) {
 		for g := range 8 {
 			group.Go(func() {
 				rng := rand.New(rand.NewPCG(1, uint64(g)))
-				dst := make([]byte, wire.PieceBytes)
 				for range 150 {
 					root, piece := rootOf(rng.IntN(2)), rng.Uint32N(161)
 					switch rng.IntN(10) {
@@ -342,8 +394,8 @@ func TestConcurrentUse(t *testing.T) {
 							t.Errorf("put: %v", err)
 						}
 					default:
-						n, err := w.Get(root, piece, dst)
-						if err == nil && !bytes.Equal(contentOf(root, fileBytes, piece), dst[:n]) {
+						got, err := w.Get(root, piece)
+						if err == nil && !bytes.Equal(contentOf(root, fileBytes, piece), got) {
 							t.Errorf("piece %d came back wrong", piece)
 						}
 						if err == nil {
@@ -401,12 +453,13 @@ func TestGetDoesNotAllocate(t *testing.T) {
 	eachMode(t, func(t *testing.T, cfg Config) {
 		w := open(t, cfg)
 		w.put(rootOf(1), 20*wire.PieceBytes, 0, 16)
-		dst := make([]byte, wire.PieceBytes)
 		require.Zero(t, testing.AllocsPerRun(50, func() {
 			for _, p := range []uint32{0, 16} {
-				if _, err := w.Get(rootOf(1), p, dst); err != nil {
+				piece, err := w.Store.Get(rootOf(1), p)
+				if err != nil {
 					t.Fatal(err)
 				}
+				piece.Release()
 			}
 		}))
 	})
@@ -421,12 +474,13 @@ func BenchmarkPut(b *testing.B) {
 	benchmark(b, func(b *testing.B, cfg Config) {
 		w := open(b, cfg)
 		const fileBytes = 3 << 30 // through a cache of 256 MiB
-		data := contentOf(rootOf(1), fileBytes, 0)
+		piece := NewBuffer(wire.PieceBytes)
+		copy(piece.Bytes(), contentOf(rootOf(1), fileBytes, 0))
 		b.SetBytes(wire.PieceBytes)
 		b.ReportAllocs()
 		n := uint32(0)
 		for b.Loop() {
-			if err := w.Put(rootOf(1), fileBytes, n%wire.PieceCount(fileBytes), data); err != nil {
+			if err := w.Store.Put(rootOf(1), fileBytes, n%wire.PieceCount(fileBytes), piece); err != nil {
 				b.Fatal(err)
 			}
 			n++
@@ -441,14 +495,15 @@ func BenchmarkGet(b *testing.B) {
 		for p := range uint32(pieces) {
 			w.put(rootOf(1), pieces*wire.PieceBytes, p)
 		}
-		dst := make([]byte, wire.PieceBytes)
 		b.SetBytes(wire.PieceBytes)
 		b.ReportAllocs()
 		n := uint32(0)
 		for b.Loop() {
-			if _, err := w.Get(rootOf(1), n*7%pieces, dst); err != nil {
+			piece, err := w.Store.Get(rootOf(1), n*7%pieces)
+			if err != nil {
 				b.Fatal(err)
 			}
+			piece.Release()
 			n++
 		}
 	})

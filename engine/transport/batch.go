@@ -162,8 +162,13 @@ func (p *pools) message() []byte {
 // An inbox gathers, during one read, what is for one ALPN, and hands it over.
 type inbox struct {
 	batches chan *Batch
+
+	// owned by the endpoint's reader
 	packets []Packet // of the present read, pointing into its slab
 	bytes   int
+
+	// owned by the inbox's reader
+	outbox outbox
 }
 
 func newInbox() *inbox { return &inbox{batches: make(chan *Batch, inboxBatches)} }

@@ -179,23 +179,19 @@ func (c *Channel) Advance(now time.Time) {
 	c.rest()
 }
 
-// Flush hands what is queued to the socket. It may wait for room in the
-// socket's buffer, which is a matter of microseconds.
+// Flush hands what is queued to the socket, on this channel and on all others
+// of its inbox. It may wait for room in the socket's buffer, which is a matter of
+// microseconds.
 func (c *Channel) Flush() {
-	g := c.gear
-	if g == nil {
-		return
+	if g := c.gear; g != nil && g.sent {
+		if g.offered > 0 {
+			// Allowed more and had no more: rates measured now say little.
+			g.recovery.SetAppLimited()
+			g.offered = 0
+		}
+		g.sent = false
 	}
-	if g.offered > 0 && len(g.outbox.out) > 0 {
-		// Allowed more and had no more: rates measured now say little.
-		g.recovery.SetAppLimited()
-		g.offered = 0
-	}
-	if c.session.dead.Load() {
-		g.outbox.discard(&c.endpoint.pools)
-		return
-	}
-	g.outbox.flush(c.endpoint)
+	c.session.inbox.outbox.flush(c.endpoint)
 }
 
 // probe sends what Recovery asks for: a PING is acknowledged at once.

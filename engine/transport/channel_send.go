@@ -64,16 +64,18 @@ func (c *Channel) seal(now time.Time, h wire.Header, body []byte, to *path, coun
 	}
 	g := c.awake(now)
 	size := wire.HeaderSize(h.Kind) + len(body) + wire.TagBytes
-	if !g.outbox.fits(size) {
-		g.outbox.flush(c.endpoint)
+	out := &c.session.inbox.outbox
+	if !out.fits(size) {
+		out.flush(c.endpoint)
 	}
+	g.sent = true
 	if c.next == c.skipAt {
 		c.next++
 		c.planSkip()
 	}
 	h.Receiver, h.Number = c.theirIndex, c.next
 	c.next++
-	b := g.outbox.add(&c.endpoint.pools, to, size)
+	b := out.add(&c.endpoint.pools, to, size)
 	head := wire.AppendHeader(b[:0], h)
 	g.send.aead.Seal(head, g.send.nonceFor(h.Number), body, head)
 	c.outAll += uint64(size)

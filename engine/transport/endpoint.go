@@ -84,7 +84,7 @@ func Listen(cfg Config) (*Endpoint, error) {
 	if cfg.portable {
 		e.socket = newPortableSocket(conn, &e.counters)
 	} else {
-		e.socket = newSocket(conn, &e.counters, cfg.DisableOffload)
+		e.socket = newSocket(conn, &e.counters, cfg.Logger, cfg.DisableOffload)
 	}
 	if err := e.startQUIC(); err != nil {
 		return nil, errors.Join(err, conn.Close())

@@ -9,16 +9,18 @@ const (
 	// messageSlabBytes holds the largest message.
 	messageSlabBytes = 64 << 10
 
-	// outboxSlabs of a channel before it flushes by itself: four full messages,
-	// 240 datagrams, in one system call.
+	// outboxSlabs before it flushes by itself: four full messages, 240 datagrams,
+	// in one system call.
 	outboxSlabs = 4
 
 	// idleMessages are kept for reuse, 2 MiB.
 	idleMessages = 32
 )
 
-// An outbox gathers a channel's sealed datagrams into messages: runs of
-// datagrams of one size to one address, of which the last may be shorter.
+// An outbox gathers sealed datagrams into messages: runs of datagrams of one size
+// to one address, of which the last may be shorter. All channels of an inbox
+// share one, so that a packet or two for each of many leeches cost one system
+// call; like the channels it belongs to the goroutine that reads the inbox.
 type outbox struct {
 	slabs   [][]byte
 	used    int // bytes of the last slab

@@ -14,8 +14,8 @@ import (
 type gear struct {
 	send, receive keyHalf
 	recovery      *cc.Recovery
-	outbox        outbox
-	offered       int // chunks that SendBudget allowed and that were not sent
+	offered       int  // chunks that SendBudget allowed and that were not sent
+	sent          bool // something, since the last Flush
 
 	ack     wire.Ack
 	ranges  []cc.Range

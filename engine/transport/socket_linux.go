@@ -3,6 +3,7 @@ package transport
 import (
 	"encoding/binary"
 	"errors"
+	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -37,6 +38,7 @@ type linuxSocket struct {
 	conn     *net.UDPConn
 	batch    *ipv4.PacketConn // its batch calls serve both families
 	counters *counters
+	log      *slog.Logger
 
 	// owned by the reader
 	in          []ipv4.Message
@@ -59,8 +61,8 @@ type writer struct {
 	oob     [writeMessages * segmentOOBBytes]byte
 }
 
-func newSocket(conn *net.UDPConn, c *counters, disableOffload bool) socket {
-	s := &linuxSocket{conn: conn, batch: ipv4.NewPacketConn(conn), counters: c}
+func newSocket(conn *net.UDPConn, c *counters, log *slog.Logger, disableOffload bool) socket {
+	s := &linuxSocket{conn: conn, batch: ipv4.NewPacketConn(conn), counters: c, log: log}
 	s.sendBatch = s.batch.WriteBatch
 	s.writers.New = func() any { return newWriter() }
 	raw, err := conn.SyscallConn()
@@ -91,6 +93,12 @@ func (s *linuxSocket) configure(fd int, disableOffload bool) {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, socketBufferBytes)
 	}
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1)
+	// Don't fragment: a lost fragment would cost a datagram, and ours fit the
+	// smallest MTU. The kernel's own idea of the path's is not asked (PROBE), for
+	// anybody can forge the ICMP messages that it comes from. One of the two is
+	// refused on a socket of one family.
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE)
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE)
 	if disableOffload {
 		return
 	}
@@ -229,15 +237,22 @@ func (s *linuxSocket) write(out []Outgoing) error {
 func (s *linuxSocket) withoutOffload(err error) bool {
 	switch {
 	case errors.Is(err, syscall.EIO):
-		s.offloadSend.Store(false)
+		s.giveUpOffload(err)
 	case errors.Is(err, syscall.EINVAL), errors.Is(err, syscall.EMSGSIZE):
 		if s.refusals.Add(1) >= maxSegmentRefusals {
-			s.offloadSend.Store(false)
+			s.giveUpOffload(err)
 		}
 	default:
 		return false
 	}
 	return true
+}
+
+func (s *linuxSocket) giveUpOffload(err error) {
+	if s.offloadSend.CompareAndSwap(true, false) {
+		s.log.Warn("the system refuses UDP segmentation offload; datagrams are sent one by one from now on, "+
+			"which takes more processor time", slog.Any("error", err))
+	}
 }
 
 func (s *linuxSocket) count(sent []Outgoing) {

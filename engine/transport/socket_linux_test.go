@@ -1,12 +1,16 @@
 package transport
 
 import (
+	"bytes"
 	"errors"
+	"log/slog"
+	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/ipv4"
+	"golang.org/x/sys/unix"
 )
 
 // refuseOffload makes a system that refuses segmentation offload with an error.
@@ -39,13 +43,14 @@ func TestRefusedOffloadFallsBack(t *testing.T) {
 		{"message too long", syscall.EMSGSIZE, maxSegmentRefusals},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			e, c := listen(t, Config{}), loopbackUDP(t)
+			var log bytes.Buffer
+			e, c := listen(t, Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}), loopbackUDP(t)
 			defer func() { _ = c.Close() }()
 			require.True(t, e.Stats().OffloadSend)
 			require.True(t, e.Stats().OffloadReceive)
 			refuseOffload(e, tt.refusal)
-			for i := range tt.sends {
-				require.True(t, e.Stats().OffloadSend, "before send %d", i)
+			for i := range tt.sends + 1 {
+				require.Equal(t, i < tt.sends, e.Stats().OffloadSend, "before send %d", i)
 				require.NoError(t, e.Send([]Outgoing{
 					{Addr: addrOf(c), Data: make([]byte, 30)},
 					{Addr: addrOf(c), Data: make([]byte, 250), SegmentBytes: 100},
@@ -55,7 +60,8 @@ func TestRefusedOffloadFallsBack(t *testing.T) {
 			}
 			require.False(t, e.Stats().OffloadSend)
 			require.Zero(t, e.Stats().SendErrors)
-			require.EqualValues(t, 5*tt.sends, e.Stats().PacketsOut)
+			require.EqualValues(t, 5*(tt.sends+1), e.Stats().PacketsOut)
+			require.Equal(t, 1, strings.Count(log.String(), "refuses UDP segmentation offload"), "one line: %s", &log)
 		})
 	}
 }
@@ -82,6 +88,27 @@ func TestOtherSendErrorsAreLosses(t *testing.T) {
 	require.NoError(t, e.Send([]Outgoing{{Addr: addrOf(c), Data: make([]byte, 250), SegmentBytes: 100}}))
 	require.EqualValues(t, 3, e.Stats().SendErrors)
 	require.True(t, e.Stats().OffloadSend)
+}
+
+func TestDatagramsAreNotFragmented(t *testing.T) {
+	for _, tt := range []struct {
+		listen        string
+		level, option int
+		want          int
+	}{
+		{"127.0.0.1:0", unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE},
+		{"[::1]:0", unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE},
+		{":0", unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE},
+		{":0", unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE},
+	} {
+		raw, err := listen(t, Config{Listen: tt.listen}).conn.SyscallConn()
+		require.NoError(t, err)
+		require.NoError(t, raw.Control(func(fd uintptr) {
+			got, err := unix.GetsockoptInt(int(fd), tt.level, tt.option)
+			require.NoError(t, err)
+			require.Equal(t, tt.want, got, tt.listen)
+		}))
+	}
 }
 
 func TestSocketBuffersAreLarge(t *testing.T) {

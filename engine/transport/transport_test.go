@@ -167,6 +167,29 @@ func randomBytes(n int) []byte {
 	return b
 }
 
+func TestChannelsOfAnInboxShareSystemCalls(t *testing.T) {
+	a := listen(t, Config{})
+	var leeches, seeds []*side
+	for range 3 {
+		b := listen(t, Config{})
+		seed, leech := connect(t, a, b, b.LocalAddr())
+		seeds, leeches = append(seeds, seed), append(leeches, leech)
+	}
+	payload := randomBytes(wire.ChunkBytes)
+	for i, s := range seeds {
+		s.channel.SendData(time.Now(), Chunk{Piece: uint32(i)}, payload)
+	}
+	out := &seeds[0].session.inbox.outbox
+	require.Len(t, out.out, len(seeds), "a message for each")
+	require.Len(t, out.slabs, 1, "in one slab")
+	seeds[2].channel.Flush()
+	require.Empty(t, out.out, "one flush is that of all")
+	for i, l := range leeches {
+		run(t, func() bool { return len(l.data()) == 1 }, l)
+		require.Equal(t, Chunk{Piece: uint32(i)}, l.data()[0].chunk)
+	}
+}
+
 func TestSessionCarriesControlAndDataBothWays(t *testing.T) {
 	for _, tt := range []struct{ name, listen string }{
 		{"IPv4", "127.0.0.1:0"},
