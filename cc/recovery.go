@@ -325,13 +325,17 @@ func (r *Recovery) PathChanged(now time.Time, c Controller) {
 }
 
 // room is what the window has left. A window that has less left than a
-// segment is full.
+// segment is full; with nothing in flight it is never full, and a window below a
+// segment is a matter of the pacer.
 func (r *Recovery) room() int {
+	if r.inFlight == 0 {
+		return max(r.WindowBytes(), PacketBytes)
+	}
 	room := r.WindowBytes() - r.inFlight
-	if room < PacketBytes && r.inFlight > 0 {
+	if room < PacketBytes {
 		return 0
 	}
-	return max(room, 0)
+	return room
 }
 
 // noteLimit records that window or pacer hold the sender back, which is what

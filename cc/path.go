@@ -1,0 +1,156 @@
+package cc
+
+import "time"
+
+const (
+	// bandwidthRounds is how long a delivery rate counts, in round trips
+	// (BBR's window: two cycles of probing of the fastest kind).
+	bandwidthRounds = 10
+
+	// rttBaseWindow is how long a scavenger remembers the path without a queue:
+	// a Cubic that fills a deep buffer does not empty it within minRTTWindow.
+	rttBaseWindow = time.Minute
+
+	// standingRounds is over how many rounds the least RTT is a queue that
+	// stands, and not one that passes.
+	standingRounds = 4
+
+	// A stretch of this length gives one value of jitter and loss.
+	stretchRounds  = 8
+	stretchTime    = 250 * time.Millisecond
+	stretchSamples = 24
+
+	// jitterFactor corrects mean − min of few samples. It is a cliff: at 0.8
+	// half the goodput is lost at ±30 ms, and much more hides real queues.
+	jitterFactor = 1.2
+	maxJitter    = 60 * time.Millisecond
+)
+
+// A pathModel is what a Tiered has learned about its path. All filters have
+// windows: nothing that once was true is believed for ever.
+type pathModel struct {
+	round       int64
+	bandwidth   windowedMax // bytes per second, by round
+	rttMin      windowedMin
+	rttBase     windowedMin
+	standingMax windowedMax
+	ackBytes    windowedMax                   // acknowledged at once, by round
+	standing    [standingRounds]time.Duration // least RTT of the last rounds, newest first; 0: none
+	smoothed    time.Duration
+	jitter      time.Duration
+
+	// the present round
+	roundAt    int64
+	roundMin   time.Duration
+	roundBytes float64
+	roundRate  float64 // bytes per second of the last complete round
+
+	stretch stretch
+}
+
+// A stretch is a run of rounds over which jitter and loss are averaged.
+type stretch struct {
+	at      int64
+	rounds  int
+	rttMin  time.Duration // of quiet samples, as is what follows
+	rttSum  time.Duration
+	samples int
+}
+
+func (m *pathModel) known() bool { return m.rttMin.set }
+
+func (m *pathModel) minRTT() time.Duration { return time.Duration(m.rttMin.value()) }
+
+func (m *pathModel) bytesPerSec() float64 { return float64(m.bandwidth.value()) }
+
+// acked takes the measurements of one ACK.
+func (m *pathModel) acked(at int64, s Sample, quiet bool) {
+	if s.RoundStart {
+		m.round++
+	}
+	m.roundBytes += float64(s.AckedBytes + s.LateBytes)
+	m.ackBytes.add(m.round, int64(min(s.AckedBytes, maxAckedAtOnce)), bandwidthRounds)
+	rate := int64(s.DeliveryRate)
+	if rate > 0 && (!s.AppLimited || rate > m.bandwidth.value()) {
+		m.bandwidth.add(m.round, rate, bandwidthRounds)
+	}
+	if s.RTT <= 0 {
+		return
+	}
+	m.smoothed = ewma(m.smoothed, s.RTT, 8)
+	m.rttMin.add(at, int64(s.RTT), int64(minRTTWindow))
+	m.rttBase.add(at, int64(s.RTT), int64(rttBaseWindow))
+	if m.roundMin == 0 || s.RTT < m.roundMin {
+		m.roundMin = s.RTT
+	}
+	if quiet {
+		m.stretch.sample(s.RTT)
+	}
+}
+
+// endRound closes the round that the present ACK ends.
+func (m *pathModel) endRound(at int64) {
+	if elapsed := time.Duration(at - m.roundAt); elapsed > 0 && m.roundAt > 0 {
+		m.roundRate = m.roundBytes / elapsed.Seconds()
+	}
+	m.roundAt, m.roundBytes = at, 0
+	copy(m.standing[1:], m.standing[:])
+	m.standing[0], m.roundMin = m.roundMin, 0
+	if q := m.standingRTT(standingRounds); q > 0 {
+		m.standingMax.add(at, int64(q), int64(minRTTWindow))
+	}
+}
+
+// standingRTT is the least RTT of the last n rounds; 0: not measured.
+func (m *pathModel) standingRTT(n int) time.Duration {
+	var least time.Duration
+	for _, rtt := range m.standing[:n] {
+		if rtt > 0 && (least == 0 || rtt < least) {
+			least = rtt
+		}
+	}
+	return least
+}
+
+// queue is the delay that has stood above rttMin for the last n rounds.
+func (m *pathModel) queue(n int) time.Duration { return max(m.standingRTT(n)-m.minRTT(), 0) }
+
+// span is rttMax − rttMin of the talk's rules, on standing round trips.
+func (m *pathModel) span() time.Duration {
+	return max(time.Duration(m.standingMax.value())-m.minRTT(), 0)
+}
+
+// foreignQueue is the queue from which on somebody else must be filling it: more
+// than jitter and what our own probes leave.
+func (m *pathModel) foreignQueue() time.Duration {
+	return max(5*time.Millisecond, m.minRTT()/8) + m.jitter/3
+}
+
+// ackedAtOnce is how many bytes wait at the receiver for their ACK, at most:
+// the window must cover them beside what the path holds.
+func (m *pathModel) ackedAtOnce() float64 {
+	return min(float64(m.ackBytes.value()), bytesAt(m.bytesPerSec(), maxAckDelay))
+}
+
+func (s *stretch) sample(rtt time.Duration) {
+	if s.samples == 0 || rtt < s.rttMin {
+		s.rttMin = rtt
+	}
+	s.rttSum += rtt
+	s.samples++
+}
+
+func (s *stretch) over(at int64) bool {
+	return s.rounds >= stretchRounds && time.Duration(at-s.at) >= stretchTime && s.samples >= stretchSamples
+}
+
+// learnJitter takes the jitter of a complete stretch. A stretch during which a
+// queue stood shows how that queue moved, and not the path.
+func (m *pathModel) learnJitter() {
+	s := &m.stretch
+	j := min(time.Duration(jitterFactor*float64(s.rttSum/time.Duration(s.samples)-s.rttMin)), maxJitter)
+	if j > m.jitter && s.rttMin-m.minRTT() > m.foreignQueue() {
+		return
+	}
+	m.jitter = ewma(m.jitter, j, 4)
+}
