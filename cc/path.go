@@ -1,6 +1,9 @@
 package cc
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 const (
 	// bandwidthRounds is how long a delivery rate counts, in round trips
@@ -19,6 +22,11 @@ const (
 	stretchRounds  = 8
 	stretchTime    = 250 * time.Millisecond
 	stretchSamples = 24
+
+	// averagedJitter is over how many times the jitter a delivery rate is averaged:
+	// bounded jitter then changes it by a few percent only.
+	averagedJitter    = 8
+	maxAveragedRounds = 8
 
 	// jitterFactor corrects mean − min of few samples. It is a cliff: at 0.8
 	// half the goodput is lost at ±30 ms, and much more hides real queues.
@@ -43,9 +51,16 @@ type pathModel struct {
 	roundAt    int64
 	roundMin   time.Duration
 	roundBytes float64
-	roundRate  float64 // bytes per second of the last complete round
+	roundRate  float64                         // bytes per second of the last complete round
+	marks      [maxAveragedRounds]deliveryMark // starts of the last rounds, newest first
 
 	stretch stretch
+}
+
+// A deliveryMark is how much had been delivered at a moment; at 0: none.
+type deliveryMark struct {
+	at        int64
+	delivered uint64
 }
 
 // A stretch is a run of rounds over which jitter and loss are averaged.
@@ -70,7 +85,10 @@ func (m *pathModel) acked(at int64, s Sample, quiet bool) {
 	}
 	m.roundBytes += float64(s.AckedBytes + s.LateBytes)
 	m.ackBytes.add(m.round, int64(min(s.AckedBytes, maxAckedAtOnce)), bandwidthRounds)
-	rate := int64(s.DeliveryRate)
+	if s.AppLimited {
+		m.marks = [maxAveragedRounds]deliveryMark{}
+	}
+	rate := int64(min(s.DeliveryRate, m.averageRate(at, s.Delivered)))
 	if rate > 0 && (!s.AppLimited || rate > m.bandwidth.value()) {
 		m.bandwidth.add(m.round, rate, bandwidthRounds)
 	}
@@ -89,7 +107,9 @@ func (m *pathModel) acked(at int64, s Sample, quiet bool) {
 }
 
 // endRound closes the round that the present ACK ends.
-func (m *pathModel) endRound(at int64) {
+func (m *pathModel) endRound(at int64, delivered uint64) {
+	copy(m.marks[1:], m.marks[:])
+	m.marks[0] = deliveryMark{at, delivered}
 	if elapsed := time.Duration(at - m.roundAt); elapsed > 0 && m.roundAt > 0 {
 		m.roundRate = m.roundBytes / elapsed.Seconds()
 	}
@@ -99,6 +119,22 @@ func (m *pathModel) endRound(at int64) {
 	if q := m.standingRTT(standingRounds); q > 0 {
 		m.standingMax.add(at, int64(q), int64(minRTTWindow))
 	}
+}
+
+// averageRate is the rate of delivery over as many rounds as outweigh jitter, or
+// no limit where that is not known: jitter squeezes single flights, and a filter
+// that keeps the best of them would believe in a faster path than there is.
+func (m *pathModel) averageRate(at int64, delivered uint64) float64 {
+	for _, mark := range m.marks {
+		if mark.at == 0 {
+			break
+		}
+		elapsed := time.Duration(at - mark.at)
+		if elapsed > 0 && elapsed >= averagedJitter*m.jitter {
+			return float64(delivered-mark.delivered) / elapsed.Seconds()
+		}
+	}
+	return math.Inf(1)
 }
 
 // standingRTT is the least RTT of the last n rounds; 0: not measured.

@@ -143,7 +143,7 @@ func (c *Tiered) Acked(now time.Time, s Sample) {
 		c.dropped(s)
 	}
 	if s.RoundStart {
-		c.endRound(at)
+		c.endRound(at, s.Delivered)
 	}
 	if s.CEPackets > 0 && s.SentAt.After(c.recoverySince) {
 		c.congested(now)
@@ -242,9 +242,9 @@ func (c *Tiered) quiet() bool {
 		c.phase == cruise && c.path.round > c.cruiseRound+1
 }
 
-func (c *Tiered) endRound(at int64) {
+func (c *Tiered) endRound(at int64, delivered uint64) {
 	m := &c.path
-	m.endRound(at)
+	m.endRound(at, delivered)
 	c.losses.endRound()
 	if c.delayBound > 0 && m.queue(1) < c.params.ownQueue+m.minRTT()/10+m.jitter {
 		if c.delayBound *= 1.25; c.delayBound >= m.bytesPerSec() {
@@ -323,6 +323,6 @@ func (c *Tiered) resume(at int64, pause time.Duration) {
 	if pause > c.path.smoothed {
 		c.drain.at = at // nothing of ours was in any queue
 	}
-	c.path.roundAt = 0
+	c.path.roundAt, c.path.marks = 0, [maxAveragedRounds]deliveryMark{}
 	c.drop = dropDetector{}
 }
