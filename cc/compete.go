@@ -12,7 +12,8 @@ type competition struct {
 	on          bool
 	windowBytes float64
 	curve       curve
-	drained     int // drain tests in a row that found the queue gone
+	slowStart   bool // until the first back-off
+	drained     int  // drain tests in a row that found the queue gone
 
 	leftAt    int64 // when the mode was left last, and with which window
 	leftBytes float64
@@ -26,7 +27,7 @@ func (x *competition) enter(at int64, windowBytes, keep float64) {
 		windowBytes = max(windowBytes, x.leftBytes)
 	}
 	windowBytes = max(windowBytes, minCompeteBytes)
-	x.on, x.windowBytes, x.drained = true, windowBytes, 0
+	x.on, x.windowBytes, x.drained, x.slowStart = true, windowBytes, 0, false
 	x.curve = curve{beta: keep, wMax: windowBytes / PacketBytes, wPrior: windowBytes / PacketBytes}
 }
 
@@ -37,6 +38,10 @@ func (x *competition) leave(at int64) {
 // acked grows the window. weight is this channel's part of one Cubic's place:
 // shares go with the square root of the growth.
 func (x *competition) acked(now time.Time, ackedBytes int, srtt time.Duration, weight float64) {
+	if x.slowStart {
+		x.windowBytes = min(x.windowBytes+float64(ackedBytes)*weight, MaxWindowBytes)
+		return
+	}
 	window := x.windowBytes / PacketBytes
 	if x.curve.epoch.IsZero() {
 		x.curve.begin(now, window)
@@ -46,7 +51,7 @@ func (x *competition) acked(now time.Time, ackedBytes int, srtt time.Duration, w
 }
 
 func (x *competition) backOff(keep, floorBytes float64) {
-	x.curve.beta = keep
+	x.curve.beta, x.slowStart = keep, false
 	x.curve.reduced(x.windowBytes / PacketBytes)
 	x.windowBytes = max(x.windowBytes*keep, floorBytes)
 }

@@ -28,7 +28,9 @@ func (c *Tiered) suspect(at int64) {
 	if !c.filled || c.compete.on || c.params.yields {
 		return
 	}
-	if s.rttMin-m.minRTT() <= m.foreignQueue() {
+	stands := s.rttMin-m.minRTT() > m.foreignQueue()
+	moves := s.mean()-m.minRTT() > m.jitter+max(8*time.Millisecond, m.minRTT()/5)
+	if !stands && !moves {
 		c.drain.suspicion = 0
 		return
 	}

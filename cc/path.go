@@ -2,6 +2,7 @@ package cc
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
@@ -32,6 +33,10 @@ const (
 	// half the goodput is lost at ±30 ms, and much more hides real queues.
 	jitterFactor = 1.2
 	maxJitter    = 60 * time.Millisecond
+
+	// jitterStretches is how many stretches the median is taken of: a queue that
+	// drains or fills within one of them does not pass for jitter.
+	jitterStretches = 5
 )
 
 // A pathModel is what a Tiered has learned about its path. All filters have
@@ -46,6 +51,8 @@ type pathModel struct {
 	standing    [standingRounds]time.Duration // least RTT of the last rounds, newest first; 0: none
 	smoothed    time.Duration
 	jitter      time.Duration
+	jitters     [jitterStretches]time.Duration // of the last stretches, newest first
+	jitterBase  windowedMin                    // over a minute: of the path without queues
 
 	// the present round
 	roundAt    int64
@@ -130,7 +137,7 @@ func (m *pathModel) averageRate(at int64, delivered uint64) float64 {
 			break
 		}
 		elapsed := time.Duration(at - mark.at)
-		if elapsed > 0 && elapsed >= averagedJitter*m.jitter {
+		if elapsed >= max(averagedJitter*m.jitter, m.minRTT()) {
 			return float64(delivered-mark.delivered) / elapsed.Seconds()
 		}
 	}
@@ -162,10 +169,13 @@ func (m *pathModel) foreignQueue() time.Duration {
 	return max(5*time.Millisecond, m.minRTT()/8) + m.jitter/3
 }
 
-// ackedAtOnce is how many bytes wait at the receiver for their ACK, at most:
-// the window must cover them beside what the path holds.
-func (m *pathModel) ackedAtOnce() float64 {
-	return min(float64(m.ackBytes.value()), bytesAt(m.bytesPerSec(), maxAckDelay))
+// ackTime is how long packets wait at the receiver for their ACK, at most: the
+// window must cover them beside what the path holds.
+func (m *pathModel) ackTime() time.Duration {
+	if m.bandwidth.value() <= 0 {
+		return maxAckDelay
+	}
+	return min(time.Duration(float64(m.ackBytes.value())/m.bytesPerSec()*float64(time.Second)), maxAckDelay)
 }
 
 func (s *stretch) sample(rtt time.Duration) {
@@ -180,13 +190,25 @@ func (s *stretch) over(at int64) bool {
 	return s.rounds >= stretchRounds && time.Duration(at-s.at) >= stretchTime && s.samples >= stretchSamples
 }
 
-// learnJitter takes the jitter of a complete stretch. A stretch during which a
-// queue stood shows how that queue moved, and not the path.
-func (m *pathModel) learnJitter() {
+// learnJitter takes the jitter of a complete stretch: the median of the last few. A stretch
+// during which a queue stood shows how that queue moved, and not the path.
+func (m *pathModel) learnJitter(at int64) {
 	s := &m.stretch
-	j := min(time.Duration(jitterFactor*float64(s.rttSum/time.Duration(s.samples)-s.rttMin)), maxJitter)
+	j := min(time.Duration(jitterFactor*float64(s.mean()-s.rttMin)), maxJitter)
+	j = max(j, 1)
+	m.jitterBase.add(at, int64(j), int64(rttBaseWindow))
 	if j > m.jitter && s.rttMin-m.minRTT() > m.foreignQueue() {
 		return
 	}
-	m.jitter = ewma(m.jitter, j, 4)
+	copy(m.jitters[1:], m.jitters[:])
+	m.jitters[0] = j
+	known := m.jitters
+	n := 0
+	for n < len(known) && known[n] > 0 {
+		n++
+	}
+	slices.Sort(known[:n])
+	m.jitter = known[n/2]
 }
+
+func (s *stretch) mean() time.Duration { return s.rttSum / time.Duration(s.samples) }

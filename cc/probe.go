@@ -69,7 +69,7 @@ func (c *Tiered) advance(now time.Time, at int64, s Sample) {
 
 // pathBytes is what the path holds without any queue.
 func (c *Tiered) pathBytes() float64 {
-	return bytesAt(c.rate(), c.path.minRTT()+c.path.jitter)/c.arriving() + c.path.ackedAtOnce()
+	return bytesAt(c.rate(), c.path.minRTT()+c.path.jitter+c.path.ackTime()) / c.arriving()
 }
 
 // startUp grows exponentially until the bandwidth does not grow any more, or a
@@ -78,7 +78,7 @@ func (c *Tiered) startUp(at int64, s Sample) {
 	m := &c.path
 	bandwidth := m.bytesPerSec()
 	if s.WindowLimited {
-		limit := max(InitialWindowBytes, 2.5*bytesAt(bandwidth, m.smoothed)+m.ackedAtOnce())
+		limit := max(InitialWindowBytes, 2.5*bytesAt(bandwidth, m.smoothed+m.ackTime()))
 		c.windowBytes = min(c.windowBytes+float64(s.AckedBytes), max(limit, c.windowBytes))
 	}
 	if !s.RoundStart || s.AppLimited {
@@ -95,7 +95,7 @@ func (c *Tiered) startUp(at int64, s Sample) {
 		c.drain.at = at
 		c.phase, c.gain, c.probe.round = drainStartup, drainGain, m.round
 		if c.params.yields {
-			c.windowBytes = bytesAt(bandwidth, m.minRTT()) + m.ackedAtOnce()
+			c.windowBytes = bytesAt(bandwidth, m.minRTT()+m.ackTime())
 		}
 	}
 }
@@ -110,12 +110,11 @@ func (c *Tiered) toCruise() {
 func (c *Tiered) beginProbe() {
 	m, p := &c.path, c.params
 	span := max(m.span(), m.minRTT()/2)
-	if m.queue(standingRounds) > time.Duration(p.avoid*float64(span))+m.jitter/3 {
+	if c.delayBound > 0 || m.queue(standingRounds) > time.Duration(p.avoid*float64(span))+m.jitter/3 {
 		c.probe.next = m.round + 2
 		return
 	}
 	c.phase, c.gain = probeUp, p.probeGain
-	c.delayBound = 0
 	c.probe.bandwidth, c.probe.rounds, c.probe.round = m.bytesPerSec(), 0, m.round
 }
 

@@ -16,7 +16,7 @@ const (
 // queue is above it, whoever filled it.
 func (c *Tiered) yield(s Sample) {
 	m := &c.path
-	target := c.params.queueTarget + m.jitter
+	target := c.params.queueTarget + time.Duration(m.jitterBase.value())
 	queue := max(m.standing[0]-time.Duration(m.rttBase.value()), 0)
 	if s.RoundStart && queue > target {
 		over := float64(queue)/float64(target) - 1
@@ -29,7 +29,7 @@ func (c *Tiered) yield(s Sample) {
 		}
 		c.windowBytes += packets * PacketBytes * float64(s.AckedBytes) / max(c.windowBytes, PacketBytes)
 	}
-	limit := max(InitialWindowBytes, 2.5*bytesAt(m.bytesPerSec(), m.smoothed)+m.ackedAtOnce())
+	limit := max(InitialWindowBytes, 2.5*bytesAt(m.bytesPerSec(), m.smoothed+m.ackTime()))
 	c.windowBytes = min(max(c.windowBytes, minYieldBytes), limit)
 }
 
@@ -47,18 +47,13 @@ func (c *Tiered) beginYielding(at int64, windowBytes float64) {
 	}
 }
 
-// endYielding hands the window to a tier that does not yield.
-func (c *Tiered) endYielding(windowBytes float64) {
-	c.drain.testing = true
-	if c.path.queue(standingRounds) > c.foreignToYield() {
-		c.startOver(max(windowBytes, InitialWindowBytes))
-		return
-	}
+// endYielding hands the window to a tier that does not yield. If somebody fills
+// the queue, the flow joins as a new one would, from where it is.
+func (c *Tiered) endYielding(at int64, windowBytes float64) {
 	c.toCruise()
 	c.probe.next = c.path.round
-}
-
-// foreignToYield is the queue that this channel cannot have made while yielding.
-func (c *Tiered) foreignToYield() time.Duration {
-	return tierTable[Slow].queueTarget + c.path.jitter
+	if c.path.queue(1) > c.path.foreignQueue() {
+		c.compete.enter(at, windowBytes, c.params.keep)
+		c.compete.slowStart = true
+	}
 }

@@ -116,7 +116,7 @@ func (c *Tiered) SetTier(now time.Time, t Tier) {
 	case c.params.yields && !yielded:
 		c.beginYielding(c.clock(now), window)
 	case !c.params.yields && yielded && c.filled:
-		c.endYielding(window)
+		c.endYielding(c.clock(now), window)
 	}
 }
 
@@ -215,8 +215,8 @@ func (c *Tiered) window() float64 {
 // its ACK, and K.
 func (c *Tiered) modelWindow(gain float64) float64 {
 	m := &c.path
-	hold := time.Duration(gain*float64(m.minRTT()+m.jitter)) + c.params.ownQueue
-	return bytesAt(c.rate(), hold)/c.arriving() + m.ackedAtOnce() + c.params.extraBytes
+	hold := time.Duration(gain*float64(m.minRTT()+m.jitter)) + c.params.ownQueue + m.ackTime()
+	return bytesAt(c.rate(), hold)/c.arriving() + c.params.extraBytes
 }
 
 // rate is the bandwidth within the bounds of congestion.
@@ -256,7 +256,7 @@ func (c *Tiered) endRound(at int64, delivered uint64) {
 	}
 	if m.stretch.over(at) {
 		if !c.compete.on {
-			m.learnJitter()
+			m.learnJitter(at)
 		}
 		c.govern(at)
 		c.suspect(at)
