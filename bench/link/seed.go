@@ -92,10 +92,7 @@ func (s *seed) serve(ctx context.Context, inbox <-chan *transport.Batch, samples
 			s.receive(time.Now(), b)
 		case <-timer.C:
 		case <-s.channel.Session().Done():
-			if ctx.Err() != nil {
-				return nil // the leech was quicker to finish
-			}
-			return s.channel.Session().Err()
+			return ended(ctx, s.channel.Session())
 		case <-ctx.Done():
 			return nil
 		}
