@@ -23,6 +23,8 @@ import (
 )
 
 const usage = `usage: go run ./bench/link run [options]     measure flows through one bottleneck; run --help lists the options
+       go run ./bench/link table [options]   measure every target and write docs/congestion-control.md: an hour and more
+       go run ./bench/link                   print that table as it was measured and, as root, measure two of its rows: two minutes
 `
 
 // endCommand is the processes' that this command starts.
@@ -44,17 +46,23 @@ func main() {
 }
 
 func command(ctx context.Context, args []string) error {
-	if len(args) == 0 {
-		return usageError{errors.New("nothing to do\n" + usage)}
-	}
-	if args[0] == endCommand && len(args) == 2 {
+	if len(args) == 2 && args[0] == endCommand {
 		return runEnd(args[1], os.Stdout)
 	}
 	// The emulator's loop finds a free processor of the runtime whatever else goes on here.
 	runtime.GOMAXPROCS(runtime.NumCPU() + 8)
+	if len(args) == 0 {
+		return glance(ctx)
+	}
 	switch args[0] {
 	case "run":
 		return run(ctx, args[1:])
+	case "table":
+		o, err := parseTable(args[1:], os.Stdout)
+		if err != nil {
+			return err
+		}
+		return table(ctx, o)
 	case "help", "-h", "--help":
 		_, err := fmt.Print(usage)
 		return err
@@ -79,4 +87,22 @@ func run(ctx context.Context, args []string) error {
 		return json.NewEncoder(os.Stdout).Encode(r)
 	}
 	return r.print(os.Stdout)
+}
+
+// glance is for make bench: the table as it stands in the document, and two rows of it
+// measured now.
+func glance(ctx context.Context) error {
+	o, err := parseTable([]string{"--runs", "1", "--row", "jitter-loss", "--row", "queue"}, os.Stdout)
+	if err != nil {
+		return err
+	}
+	if err := printTable(os.Stdout, documentPath); err != nil {
+		return err
+	}
+	if os.Geteuid() != 0 {
+		_, err := fmt.Println("Not root: nothing is measured now.")
+		return err
+	}
+	_, err = fmt.Print("Measured now, one run each; go run ./bench/link table measures all.\n\n")
+	return errors.Join(err, table(ctx, o))
 }
