@@ -52,7 +52,6 @@ type pathModel struct {
 	smoothed    time.Duration
 	jitter      time.Duration
 	jitters     [jitterStretches]time.Duration // of the last stretches, newest first
-	jitterBase  windowedMin                    // over a minute: of the path without queues
 
 	// the present round
 	roundAt    int64
@@ -196,7 +195,6 @@ func (m *pathModel) learnJitter(at int64) {
 	s := &m.stretch
 	j := min(time.Duration(jitterFactor*float64(s.mean()-s.rttMin)), maxJitter)
 	j = max(j, 1)
-	m.jitterBase.add(at, int64(j), int64(rttBaseWindow))
 	if j > m.jitter && s.rttMin-m.minRTT() > m.foreignQueue() {
 		return
 	}

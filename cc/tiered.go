@@ -63,6 +63,7 @@ type Tiered struct {
 	drain       drainState
 	drop        dropDetector
 	compete     competition
+	yielding    yieldState
 
 	// Bounds below the measured bandwidth, in bytes per second; 0: none.
 	delayBound float64 // after congestion, relaxed by quiet rounds
@@ -298,7 +299,7 @@ func (c *Tiered) congested(now time.Time) {
 		c.compete.backOff(p.keep, max(halfBDP, minCompeteBytes))
 	default:
 		// The talk's max(BDP, α·window), in rates: what is being delivered is the BDP.
-		c.delayBound = min(c.rate(), max(0.98*c.path.roundRate, p.keep*c.rate()))
+		c.delayBound = min(c.rate(), max(0.8*c.path.roundRate, p.keep*c.rate()))
 	}
 }
 
