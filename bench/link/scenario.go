@@ -12,7 +12,7 @@ import (
 const (
 	// setUp is how long after the link's beginning a run starts: the processes of
 	// all flows wait by then.
-	setUp = time.Second
+	setUp = 2 * time.Second
 
 	lengthMax = 10 * time.Minute
 
