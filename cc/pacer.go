@@ -11,8 +11,12 @@ const (
 	maxBurstBytes = 60 * PacketBytes
 
 	// burstTime bounds a burst by the rate: a queue of at most a millisecond.
-	// It is also what a sender that wakes late may catch up.
 	burstTime = time.Millisecond
+
+	// catchUpTime is how late a sender may wake and lose nothing: two ticks of a
+	// scheduler on a busy machine. A rate that loses its late packets would be
+	// measured as the path's, and the next one would be lower still.
+	catchUpTime = 8 * time.Millisecond
 
 	// minBurstBytes lets a slow sender release two packets at a time, or the
 	// acknowledgement of every second packet would stop it.
@@ -35,6 +39,7 @@ type Pacer struct {
 	rateBytesPerSec float64
 	creditBytes     float64 // negative after packets that did not ask
 	filledAt        int64
+	promisedAt      int64 // when a sender that waits was told to come; 0: none waits
 }
 
 // NewPacer returns a Pacer that lets an initial window pass at once, as
@@ -74,7 +79,9 @@ func (p *Pacer) Wait(at int64, wantedBytes int) time.Duration {
 	}
 	// One nanosecond more: the sum must not fall short by rounding.
 	nanos := math.Ceil(missing/p.rateBytesPerSec*float64(time.Second)) + 1
-	return time.Duration(min(nanos, float64(maxPause)))
+	wait := time.Duration(min(nanos, float64(maxPause)))
+	p.promisedAt = at + int64(wait)
+	return wait
 }
 
 // Spend takes the bytes of a packet that left; packets that did not ask (a
@@ -82,6 +89,7 @@ func (p *Pacer) Wait(at int64, wantedBytes int) time.Duration {
 func (p *Pacer) Spend(at int64, bytes int) {
 	p.fill(at)
 	p.creditBytes = max(p.creditBytes-float64(bytes), -max(p.rateBytesPerSec, minBurstBytes))
+	p.promisedAt = 0
 }
 
 func (p *Pacer) fill(at int64) {
@@ -90,10 +98,15 @@ func (p *Pacer) fill(at int64) {
 		return
 	}
 	p.filledAt = at
+	depth := p.depth()
+	if p.promisedAt > 0 && at > p.promisedAt {
+		late := min(time.Duration(at-p.promisedAt), catchUpTime)
+		depth += p.rateBytesPerSec * late.Seconds()
+	}
 	earned := p.creditBytes + p.rateBytesPerSec*float64(elapsed)/float64(time.Second)
 	// What is above the depth (an initial window, a rate that fell) is kept,
 	// but earns nothing.
-	p.creditBytes = max(p.creditBytes, min(earned, p.depth()))
+	p.creditBytes = max(p.creditBytes, min(earned, depth))
 }
 
 // depth of the bucket.
