@@ -234,7 +234,7 @@ func (c *Tiered) rate() float64 {
 
 // arriving is the part that random loss leaves, within what may be made up for.
 func (c *Tiered) arriving() float64 {
-	return 1 - c.losses.randomLoss(min(2*c.params.lossTolerance, c.params.lossCap))
+	return 1 - c.losses.randomLoss(0.06)
 }
 
 // quiet tells that neither probes nor drains disturb what is measured now.
@@ -279,6 +279,9 @@ func (c *Tiered) takenForRandom() bool {
 		if c.losses.roundRatio > base+p.lossTolerance+lossNoise(base, c.compete.windowBytes/PacketBytes) {
 			return false
 		}
+	}
+	if !p.yields && !c.compete.on && m.smoothed-m.minRTT() > m.jitter+p.ownQueue+max(4*time.Millisecond, m.minRTT()/10)+m.jitter/4 {
+		return false
 	}
 	span := max(m.span(), 2*time.Millisecond)
 	return m.queue(standingRounds) < time.Duration(p.filter*float64(span))+m.jitter*6/10
