@@ -10,13 +10,15 @@ const (
 	// segmentation offload (at most 64 segments and 65,507 bytes of payload).
 	maxBurstBytes = 60 * PacketBytes
 
-	// burstTime bounds a burst by the rate: a queue of at most a millisecond.
-	burstTime = time.Millisecond
+	// burstTime bounds what a sender that wakes in time releases at once.
+	burstTime = time.Millisecond / 2
 
-	// catchUpTime is how late a sender may wake and lose nothing: two ticks of a
-	// scheduler on a busy machine. A rate that loses its late packets would be
-	// measured as the path's, and the next one would be lower still.
-	catchUpTime = 8 * time.Millisecond
+	// lateTime is what a sender that wakes late may catch up, and so the longest
+	// queue that a burst makes. A timer of Go's runtime is a millisecond late as
+	// a rule (it waits in epoll_wait, by the millisecond), and a process that
+	// waits for a processor some more: with less, what is sent falls behind the
+	// rate, and a controller that goes by measured rates takes that for the path.
+	lateTime = 4 * time.Millisecond
 
 	// minBurstBytes lets a slow sender release two packets at a time, or the
 	// acknowledgement of every second packet would stop it.
@@ -30,16 +32,16 @@ const (
 )
 
 // A Pacer spreads packets over time (RFC 9002 §7.7): a token bucket, in bytes,
-// that fills at the pacing rate and holds the burst that the rate allows.
+// that fills at the pacing rate.
 //
-// Tokens are handed out by the quantum, half a full bucket but never more than
+// Tokens are handed out by the quantum, what burstTime earns but never more than
 // maxBurstBytes: a fast sender is woken for a batch worth a system call, a slow
-// one for a single packet, and either may come a quantum late and lose nothing.
+// one for a single packet. The bucket holds more than that, so that either may
+// come lateTime late and lose nothing.
 type Pacer struct {
 	rateBytesPerSec float64
 	creditBytes     float64 // negative after packets that did not ask
 	filledAt        int64
-	promisedAt      int64 // when a sender that waits was told to come; 0: none waits
 }
 
 // NewPacer returns a Pacer that lets an initial window pass at once, as
@@ -79,9 +81,7 @@ func (p *Pacer) Wait(at int64, wantedBytes int) time.Duration {
 	}
 	// One nanosecond more: the sum must not fall short by rounding.
 	nanos := math.Ceil(missing/p.rateBytesPerSec*float64(time.Second)) + 1
-	wait := time.Duration(min(nanos, float64(maxPause)))
-	p.promisedAt = at + int64(wait)
-	return wait
+	return time.Duration(min(nanos, float64(maxPause)))
 }
 
 // Spend takes the bytes of a packet that left; packets that did not ask (a
@@ -89,7 +89,6 @@ func (p *Pacer) Wait(at int64, wantedBytes int) time.Duration {
 func (p *Pacer) Spend(at int64, bytes int) {
 	p.fill(at)
 	p.creditBytes = max(p.creditBytes-float64(bytes), -max(p.rateBytesPerSec, minBurstBytes))
-	p.promisedAt = 0
 }
 
 func (p *Pacer) fill(at int64) {
@@ -98,22 +97,22 @@ func (p *Pacer) fill(at int64) {
 		return
 	}
 	p.filledAt = at
-	depth := p.depth()
-	if p.promisedAt > 0 && at > p.promisedAt {
-		late := min(time.Duration(at-p.promisedAt), catchUpTime)
-		depth += p.rateBytesPerSec * late.Seconds()
-	}
 	earned := p.creditBytes + p.rateBytesPerSec*float64(elapsed)/float64(time.Second)
 	// What is above the depth (an initial window, a rate that fell) is kept,
 	// but earns nothing.
-	p.creditBytes = max(p.creditBytes, min(earned, depth))
+	p.creditBytes = max(p.creditBytes, min(earned, p.depth()))
 }
 
 // depth of the bucket.
 func (p *Pacer) depth() float64 {
-	return max(p.rateBytesPerSec*burstTime.Seconds(), minBurstBytes)
+	return max(p.quantum()+p.rateBytesPerSec*lateTime.Seconds(), minBurstBytes)
+}
+
+// quantum is what is worth waking up for.
+func (p *Pacer) quantum() float64 {
+	return min(max(p.rateBytesPerSec*burstTime.Seconds(), PacketBytes), maxBurstBytes)
 }
 
 func (p *Pacer) threshold(wantedBytes int) float64 {
-	return min(p.depth()/2, maxBurstBytes, float64(wantedBytes))
+	return min(p.quantum(), float64(wantedBytes))
 }

@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/netip"
 	"time"
+
+	"shoal/engine/transport"
 )
 
 // An end is one end of one flow: a process of its own in one of the link's
@@ -32,6 +34,9 @@ const (
 	// sampleEvery is how often an end looks at what it has done. A round trip of
 	// 40 ms is told from its jitter.
 	sampleEvery = 20 * time.Millisecond
+
+	// finishSlack is how far apart both ends of a flow may finish.
+	finishSlack = time.Second
 )
 
 // A sample is what an end has counted by a moment since the run's start. The
@@ -123,5 +128,15 @@ func (e *end) awaitStart(ctx context.Context, s *sampler) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// ended tells why a session did: the other end may be a little quicker to finish.
+func ended(ctx context.Context, s *transport.Session) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-time.After(finishSlack):
+		return s.Err()
 	}
 }

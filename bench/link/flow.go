@@ -10,9 +10,14 @@ import (
 )
 
 // flowKinds are what --flow takes, ours and the kernel's.
-var flowKinds = []string{"shoal-fast", "shoal-medium", "shoal-slow", "shoal-cubic", "tcp-cubic", "tcp-bbr", "tcp-reno"}
+var flowKinds = []string{"shoal-fast", "shoal-medium", "shoal-slow", shoalCubic, "tcp-cubic", "tcp-bbr", "tcp-reno"}
+
+// tiers by the names that flows have for them.
+var tiers = map[string]cc.Tier{"fast": cc.Fast, "medium": cc.Medium, "slow": cc.Slow}
 
 const (
+	shoalCubic = "shoal-cubic"
+
 	flowsMax       = 16
 	tierChangesMax = 16
 )
@@ -48,9 +53,9 @@ func parseFlow(s string) (f flow, err error) {
 			return f, err
 		}
 		switch {
-		case !tiered(f.Kind):
+		case f.Kind == shoalCubic || !f.shoal():
 			return f, fmt.Errorf("%s has no tiers to change", f.Kind)
-		case !tiered("shoal-" + change.Tier):
+		case !isTier(change.Tier):
 			return f, fmt.Errorf("there is no tier %q; there are fast, medium, slow", change.Tier)
 		case change.At <= last:
 			return f, fmt.Errorf("the change to %s at %v is not after what comes before it", change.Tier, change.At)
@@ -88,19 +93,18 @@ func (f flow) String() string {
 // congestion is the kernel's name of a TCP flow's congestion control.
 func (f flow) congestion() (name string, tcp bool) { return strings.CutPrefix(f.Kind, "tcp-") }
 
-func tiered(kind string) bool {
-	return kind == "shoal-fast" || kind == "shoal-medium" || kind == "shoal-slow"
+// shoal tells whether the flow is ours.
+func (f flow) shoal() bool { return strings.HasPrefix(f.Kind, "shoal-") }
+
+func isTier(name string) bool {
+	_, ok := tiers[name]
+	return ok
 }
 
 // newController is the congestion control of a shoal flow.
-func newController(kind string, now time.Time) (cc.Controller, error) {
-	if kind == "shoal-cubic" {
-		return cc.NewCubic(now), nil
+func newController(kind string, now time.Time) cc.Controller {
+	if kind == shoalCubic {
+		return cc.NewCubic(now)
 	}
-	return nil, fmt.Errorf("%s: this tree has no controller with tiers yet; shoal-cubic there is", kind)
-}
-
-// setTier changes the tier of a flow's controller.
-func setTier(c cc.Controller, now time.Time, tier string) {
-	panic("BUG: no controller has tiers")
+	return cc.NewTiered(now, tiers[strings.TrimPrefix(kind, "shoal-")])
 }

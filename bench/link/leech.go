@@ -110,10 +110,7 @@ func (l *leech) watch(ctx context.Context, inbox <-chan *transport.Batch, sample
 			l.receive(time.Now(), b)
 		case <-timer.C:
 		case <-l.channel.Session().Done():
-			if ctx.Err() != nil {
-				return nil // the seed was quicker to finish
-			}
-			return l.channel.Session().Err()
+			return ended(ctx, l.channel.Session())
 		case <-ctx.Done():
 			return nil
 		}

@@ -53,11 +53,8 @@ type seed struct {
 func (e *end) seed() (part, error) {
 	s := &seed{tiers: e.Tiers, sentOf: make(map[uint32]uint64), piece: make([]byte, wire.PieceBytes)}
 	_, _ = rand.NewChaCha8([32]byte{}).Read(s.piece)
-	if _, err := newController(e.Kind, time.Now()); err != nil {
-		return nil, err
-	}
 	endpoint, err := e.listen(func(now time.Time) cc.Controller {
-		s.controller, _ = newController(e.Kind, now) // no error, as above
+		s.controller = newController(e.Kind, now)
 		return s.controller
 	})
 	if err != nil {
@@ -95,10 +92,7 @@ func (s *seed) serve(ctx context.Context, inbox <-chan *transport.Batch, samples
 			s.receive(time.Now(), b)
 		case <-timer.C:
 		case <-s.channel.Session().Done():
-			if ctx.Err() != nil {
-				return nil // the leech was quicker to finish
-			}
-			return s.channel.Session().Err()
+			return ended(ctx, s.channel.Session())
 		case <-ctx.Done():
 			return nil
 		}
@@ -181,7 +175,7 @@ func (s *seed) sample() sample {
 // changeTier tells the controller of the changes that are due.
 func (s *seed) changeTier(now, begin time.Time) {
 	for len(s.tiers) > 0 && now.Sub(begin) >= s.tiers[0].At {
-		setTier(s.controller, now, s.tiers[0].Tier)
+		s.controller.(cc.TierController).SetTier(now, tiers[s.tiers[0].Tier])
 		s.tiers = s.tiers[1:]
 	}
 }
