@@ -51,7 +51,7 @@ func (l *lossAccount) endRound() {
 func (l *lossAccount) endStretch(at int64) (ratio, packets float64) {
 	sum := l.acked + l.lost
 	ratio = l.lost / max(sum, 1)
-	l.smoothed += (ratio - l.smoothed) / 4
+	l.smoothed += (ratio - l.smoothed) / 2
 	l.floor.add(at, int64(l.smoothed*ppm), int64(minRTTWindow))
 	if quiet := l.quietAcked + l.quietRandom; quiet > 50*PacketBytes {
 		l.randomMean += (l.quietRandom/quiet - l.randomMean) / 4

@@ -34,6 +34,8 @@ const (
 	jitterFactor = 1.2
 	maxJitter    = 60 * time.Millisecond
 
+	spreadFactor = 26
+
 	// jitterStretches is how many stretches the median is taken of: a queue that
 	// drains or fills within one of them does not pass for jitter.
 	jitterStretches = 5
@@ -52,7 +54,6 @@ type pathModel struct {
 	smoothed    time.Duration
 	jitter      time.Duration
 	jitters     [jitterStretches]time.Duration // of the last stretches, newest first
-	jitterBase  windowedMin                    // over a minute: of the path without queues
 
 	// the present round
 	roundAt    int64
@@ -77,7 +78,27 @@ type stretch struct {
 	rttMin  time.Duration // of quiet samples, as is what follows
 	rttSum  time.Duration
 	samples int
+
+	round    spread // of the present round
+	spreads  time.Duration
+	spreadOf int // rounds
 }
+
+// A spread is the least and the sum of some round trips.
+type spread struct {
+	least, sum time.Duration
+	samples    int
+}
+
+func (s *spread) add(rtt time.Duration) {
+	if s.samples == 0 || rtt < s.least {
+		s.least = rtt
+	}
+	s.sum += rtt
+	s.samples++
+}
+
+func (s *spread) aboveLeast() time.Duration { return s.sum/time.Duration(s.samples) - s.least }
 
 func (m *pathModel) known() bool { return m.rttMin.set }
 
@@ -121,6 +142,7 @@ func (m *pathModel) endRound(at int64, delivered uint64) {
 		m.roundRate = m.roundBytes / elapsed.Seconds()
 	}
 	m.roundAt, m.roundBytes = at, 0
+	m.stretch.endRound()
 	copy(m.standing[1:], m.standing[:])
 	m.standing[0], m.roundMin = m.roundMin, 0
 	if q := m.standingRTT(standingRounds); q > 0 {
@@ -184,6 +206,15 @@ func (s *stretch) sample(rtt time.Duration) {
 	}
 	s.rttSum += rtt
 	s.samples++
+	s.round.add(rtt)
+}
+
+func (s *stretch) endRound() {
+	if s.round.samples >= 3 {
+		s.spreads += s.round.aboveLeast()
+		s.spreadOf++
+	}
+	s.round = spread{}
 }
 
 func (s *stretch) over(at int64) bool {
@@ -195,8 +226,10 @@ func (s *stretch) over(at int64) bool {
 func (m *pathModel) learnJitter(at int64) {
 	s := &m.stretch
 	j := min(time.Duration(jitterFactor*float64(s.mean()-s.rttMin)), maxJitter)
+	if s.spreadOf > 0 {
+		j = min(j, spreadFactor*s.spreads/time.Duration(s.spreadOf)/10)
+	}
 	j = max(j, 1)
-	m.jitterBase.add(at, int64(j), int64(rttBaseWindow))
 	if j > m.jitter && s.rttMin-m.minRTT() > m.foreignQueue() {
 		return
 	}

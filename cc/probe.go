@@ -46,7 +46,7 @@ func (c *Tiered) advance(now time.Time, at int64, s Sample) {
 		case c.drainIsDue(at):
 			c.beginDrain(at)
 		case c.params.yields:
-			c.yield(s)
+			c.yield(at, s)
 		case c.compete.on:
 			if s.WindowLimited && s.AckedBytes > 0 {
 				c.compete.acked(now, s.AckedBytes, c.path.smoothed, c.weight())

@@ -58,7 +58,7 @@ var tierTable = [...]tierParams{
 		name: "fast", keep: 0.8, avoid: 0.80, filter: 0.50,
 		probeGain: 1.25, probeEveryMin: 8, probeEveryMax: 24,
 		ownQueue: 4 * time.Millisecond, extraBytes: 4 * PacketBytes,
-		lossTolerance: 0.03, lossCap: 0.10, cut: 0.85,
+		lossTolerance: 0.02, lossCap: 0.10, cut: 0.85,
 	},
 	Medium: {
 		name: "medium", keep: 0.7, avoid: 0.60, filter: 0.35,

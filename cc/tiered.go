@@ -63,6 +63,7 @@ type Tiered struct {
 	drain       drainState
 	drop        dropDetector
 	compete     competition
+	yielding    yieldState
 
 	// Bounds below the measured bandwidth, in bytes per second; 0: none.
 	delayBound float64 // after congestion, relaxed by quiet rounds
@@ -233,7 +234,7 @@ func (c *Tiered) rate() float64 {
 
 // arriving is the part that random loss leaves, within what may be made up for.
 func (c *Tiered) arriving() float64 {
-	return 1 - c.losses.randomLoss(min(2*c.params.lossTolerance, c.params.lossCap))
+	return 1 - c.losses.randomLoss(0.06)
 }
 
 // quiet tells that neither probes nor drains disturb what is measured now.
@@ -279,6 +280,9 @@ func (c *Tiered) takenForRandom() bool {
 			return false
 		}
 	}
+	if !p.yields && !c.compete.on && m.smoothed-m.minRTT() > m.jitter+p.ownQueue+max(4*time.Millisecond, m.minRTT()/10)+m.jitter/4 {
+		return false
+	}
 	span := max(m.span(), 2*time.Millisecond)
 	return m.queue(standingRounds) < time.Duration(p.filter*float64(span))+m.jitter*6/10
 }
@@ -298,7 +302,7 @@ func (c *Tiered) congested(now time.Time) {
 		c.compete.backOff(p.keep, max(halfBDP, minCompeteBytes))
 	default:
 		// The talk's max(BDP, α·window), in rates: what is being delivered is the BDP.
-		c.delayBound = min(c.rate(), max(0.98*c.path.roundRate, p.keep*c.rate()))
+		c.delayBound = min(c.rate(), max(0.8*c.path.roundRate, p.keep*c.rate()))
 	}
 }
 
