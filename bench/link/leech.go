@@ -12,45 +12,11 @@ import (
 	"shoal/internal/wire"
 )
 
-const (
-	// piecesAsked at a time: 16 MiB, more than any window here, so that the
-	// seed's controller is the only limit.
-	piecesAsked = 256
-
-	// patienceMin is the least time after which a chunk that was overtaken by
-	// a later piece counts as missing: a jitter of the receiver's own.
-	patienceMin = 5 * time.Millisecond
-
-	// answerSlack is added to the round trip that a repeated request may take:
-	// the ACK that measures a round trip may be delayed by as much.
-	answerSlack = 25 * time.Millisecond
-
-	// silence after which everything is asked for again: the requests themselves
-	// may be lost.
-	silence = time.Second
-)
-
-// A leech keeps the seed busy: it always has piecesAsked pieces outstanding, asks
-// again for the chunks that are missing, and counts each once. The decisions of
-// a viewer's scheduler (from whom, how urgent) have no place here.
+// A leech is the receiving end of a shoal flow.
 type leech struct {
 	channel *transport.Channel
-
-	next        uint32  // the first piece not asked for yet
-	outstanding []asked // by ascending piece
-	heardAt     time.Time
-	requests    []wire.Request // to be sent
-
-	usefulBytes int64
-	buf         []byte
-}
-
-// asked is a piece that has been asked for.
-type asked struct {
-	piece   uint32
-	missing uint64
-	again   bool      // it has been asked for more than once
-	due     time.Time // when what is missing is asked for again; zero: not yet
+	asking  asking
+	buf     []byte
 }
 
 // leech prepares the receiving end of a shoal flow.
@@ -68,7 +34,7 @@ func (e *end) leech() (part, error) {
 		if err != nil {
 			return err
 		}
-		l := &leech{channel: session.Channel(), heardAt: time.Now(), buf: make([]byte, wire.ChunkBytes)}
+		l := &leech{channel: session.Channel(), asking: asking{heardAt: time.Now()}, buf: make([]byte, wire.ChunkBytes)}
 		return l.watch(ctx, endpoint.Inbox(alpn), samples)
 	}, nil
 }
@@ -95,7 +61,7 @@ func (l *leech) watch(ctx context.Context, inbox <-chan *transport.Batch, sample
 		l.ask(now)
 		l.channel.Advance(now)
 		if samples.due(now) {
-			samples.add(now, sample{UsefulBytes: l.usefulBytes})
+			samples.add(now, sample{UsefulBytes: l.asking.usefulBytes})
 		}
 		wake := samples.next
 		if at := l.channel.Next(); !at.IsZero() && at.Before(wake) {
@@ -119,7 +85,6 @@ func (l *leech) watch(ctx context.Context, inbox <-chan *transport.Batch, sample
 
 func (l *leech) receive(now time.Time, b *transport.Batch) {
 	defer b.Release()
-	l.heardAt = now
 	for _, pkt := range b.Packets {
 		kind, chunk, ok := l.channel.Header(pkt.Data)
 		if !ok {
@@ -130,57 +95,14 @@ func (l *leech) receive(now time.Time, b *transport.Batch) {
 			continue
 		}
 		if n, err := l.channel.OpenData(now, pkt, l.buf); err == nil {
-			l.arrived(now, chunk, n)
+			l.asking.arrived(now, l.channel.RTT(), chunk, n)
 		}
 	}
 }
 
-// arrived counts a chunk. The seed sends the first pieces first: those before it
-// that miss something have been overtaken.
-func (l *leech) arrived(now time.Time, c transport.Chunk, bytes int) {
-	patience := max(l.channel.RTT()/2, patienceMin)
-	for i := range l.outstanding {
-		a := &l.outstanding[i]
-		if a.piece > c.Piece {
-			break
-		}
-		if a.piece == c.Piece {
-			if bit := uint64(1) << c.Chunk; a.missing&bit != 0 {
-				a.missing &^= bit
-				l.usefulBytes += int64(bytes)
-			}
-			if a.missing == 0 {
-				l.outstanding = slices.Delete(l.outstanding, i, i+1)
-			}
-			break
-		}
-		if !a.again && a.due.IsZero() {
-			a.due = now.Add(patience)
-		}
-	}
-}
-
-// ask asks for what is missing and for further pieces.
 func (l *leech) ask(now time.Time) {
-	l.requests = l.requests[:0]
-	silent := now.Sub(l.heardAt) > silence
-	if silent {
-		l.heardAt = now
-	}
-	answer := l.channel.RTT() + 4*l.channel.RTTVar() + answerSlack
-	for i := range l.outstanding {
-		a := &l.outstanding[i]
-		if silent || !a.due.IsZero() && !now.Before(a.due) {
-			a.again, a.due = true, now.Add(answer)
-			l.requests = append(l.requests, wire.Request{Handle: handle, Piece: a.piece, Mask: a.missing})
-		}
-	}
-	for len(l.outstanding) < piecesAsked {
-		l.outstanding = append(l.outstanding, asked{piece: l.next, missing: ^uint64(0)})
-		l.requests = append(l.requests, wire.Request{Handle: handle, Piece: l.next, Mask: ^uint64(0)})
-		l.next++
-	}
-	for batch := range slices.Chunk(l.requests, wire.MaxRequests) {
+	requests := l.asking.requests(now, l.channel.RTT()+4*l.channel.RTTVar()+answerSlack)
+	for batch := range slices.Chunk(requests, wire.MaxRequests) {
 		l.channel.SendMessage(now, wire.KindRequest, wire.AppendRequests(nil, batch))
 	}
 }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"fmt"
-	"math/bits"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"shoal/cc"
@@ -43,7 +41,7 @@ type seed struct {
 	controller cc.Controller
 	tiers      []tierChange
 
-	wanted  []wire.Request    // by ascending piece
+	wanted  wanted
 	sentOf  map[uint32]uint64 // chunks that were sent at least once
 	counted sample
 	piece   []byte // what every piece contains
@@ -125,20 +123,9 @@ func (s *seed) receive(now time.Time, b *transport.Batch) {
 			continue
 		}
 		for _, r := range requests {
-			s.want(r)
+			s.wanted.add(r)
 		}
 	}
-}
-
-// want notes a request. The leech asks again for old pieces that have gaps, and
-// these go out first.
-func (s *seed) want(r wire.Request) {
-	at, known := slices.BinarySearchFunc(s.wanted, r.Piece, func(w wire.Request, piece uint32) int { return int(w.Piece) - int(piece) })
-	if known {
-		s.wanted[at].Mask |= r.Mask
-		return
-	}
-	s.wanted = slices.Insert(s.wanted, at, r)
 }
 
 func (s *seed) send(now time.Time) {
@@ -151,18 +138,13 @@ func (s *seed) send(now time.Time) {
 
 // sendChunk sends the first chunk wanted.
 func (s *seed) sendChunk(now time.Time) {
-	r := &s.wanted[0]
-	bit := r.Mask & -r.Mask
-	at := bits.TrailingZeros64(r.Mask)
-	s.channel.SendData(now, transport.Chunk{Handle: handle, Piece: r.Piece, Chunk: uint8(at)}, s.piece[at*wire.ChunkBytes:][:wire.ChunkBytes])
+	piece, chunk := s.wanted.take()
+	s.channel.SendData(now, transport.Chunk{Handle: handle, Piece: piece, Chunk: chunk}, s.piece[int(chunk)*wire.ChunkBytes:][:wire.ChunkBytes])
 	s.counted.SentBytes += wire.ChunkBytes
-	if s.sentOf[r.Piece]&bit != 0 {
+	if s.sentOf[piece]&(1<<chunk) != 0 {
 		s.counted.AgainBytes += wire.ChunkBytes
 	}
-	s.sentOf[r.Piece] |= bit
-	if r.Mask &^= bit; r.Mask == 0 {
-		s.wanted = slices.Delete(s.wanted, 0, 1)
-	}
+	s.sentOf[piece] |= 1 << chunk
 }
 
 func (s *seed) sample() sample {
