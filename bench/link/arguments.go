@@ -16,7 +16,6 @@ type runOptions struct {
 	scenario scenario
 	asJSON   bool
 	series   bool
-	nice     int
 }
 
 // A usageError is a command line, or a machine, with which nothing can be run.
@@ -68,7 +67,6 @@ func parseRun(args []string, usage io.Writer) (o runOptions, err error) {
 	fs.Float64Var(&seconds, "seconds", seconds, "length of the run")
 	fs.Func("warmup", "time after the last flow's start that is not measured; default 2s", into(&s.WarmUp, parseDuration))
 	fs.Uint64Var(&s.Seed, "seed", 1, "seed of losses and jitter")
-	fs.IntVar(&o.nice, "nice", -10, "niceness of the flows' processes: what else runs on the machine should not be measured")
 	fs.BoolVar(&o.asJSON, "json", false, "print one JSON object")
 	fs.BoolVar(&o.series, "series", false, "with --json: what happened over time, too")
 	if err := parse(fs, args, runUsage, usage); err != nil {

@@ -79,6 +79,9 @@ func (s *sampler) add(now time.Time, v sample) {
 // runEnd is the life of such a process: it gets ready, says so, plays its part
 // until the run is over, and reports.
 func runEnd(encoded string, out io.Writer) error {
+	if err := becomeRealtime(); err != nil {
+		return err
+	}
 	var e end
 	if err := json.Unmarshal([]byte(encoded), &e); err != nil {
 		return fmt.Errorf("end: %w", err)

@@ -7,7 +7,8 @@
 // has more to send, and a receiver. A shoal flow is a seed and a leech over
 // engine/transport, as a peer uses it; a TCP flow is the kernel's, with the
 // congestion control of its name. The link between the namespaces is
-// bench/emulator's. It needs Linux and root.
+// bench/emulator's. Link and flows are served before all other programs of the
+// machine. It needs Linux and root.
 package main
 
 import (
@@ -76,7 +77,10 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	r, err := measure(ctx, &o.scenario, o.nice)
+	if err := becomeRealtime(); err != nil {
+		return err
+	}
+	r, err := measure(ctx, &o.scenario)
 	if err != nil {
 		return err
 	}
@@ -95,6 +99,12 @@ func glance(ctx context.Context) error {
 	o, err := parseTable([]string{"--runs", "1", "--row", "jitter-loss", "--row", "queue"}, os.Stdout)
 	if err != nil {
 		return err
+	}
+	if os.Geteuid() == 0 {
+		// At once: the process starts anew, and would print the table twice.
+		if err := becomeRealtime(); err != nil {
+			return err
+		}
 	}
 	if err := printTable(os.Stdout, documentPath); err != nil {
 		return err

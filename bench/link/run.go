@@ -21,7 +21,7 @@ import (
 const reportPatience = 10 * time.Second
 
 // measure runs a scenario once.
-func measure(ctx context.Context, s *scenario, nice int) (*result, error) {
+func measure(ctx context.Context, s *scenario) (*result, error) {
 	if err := possible(s); err != nil {
 		return nil, err
 	}
@@ -32,7 +32,7 @@ func measure(ctx context.Context, s *scenario, nice int) (*result, error) {
 	if err != nil {
 		return nil, err
 	}
-	ends, err := play(ctx, s, link, nice)
+	ends, err := play(ctx, s, link)
 	var stats emulator.Stats
 	if err == nil {
 		stats, err = link.Stats()
@@ -73,7 +73,7 @@ type process struct {
 
 // play starts all ends, waits until the run is over, and returns their reports,
 // the sender's and then the receiver's of each flow.
-func play(ctx context.Context, s *scenario, link *emulator.Network, nice int) ([]report, error) {
+func play(ctx context.Context, s *scenario, link *emulator.Network) ([]report, error) {
 	begin := time.Now().Add(setUp - link.Now())
 	ctx, cancel := context.WithDeadline(ctx, begin.Add(s.Length+reportPatience))
 	defer cancel()
@@ -94,7 +94,6 @@ func play(ctx context.Context, s *scenario, link *emulator.Network, nice int) ([
 			if sends {
 				own, peer = peer, own
 			}
-			own.Nice = nice
 			e.Own = netip.AddrPortFrom(own.Addr, uint16(portFirst+i))
 			e.Peer = netip.AddrPortFrom(peer.Addr, uint16(portFirst+i))
 			p, err := e.start(ctx, own)

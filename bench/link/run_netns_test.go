@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 func TestFlowsShareARealLink(t *testing.T) {
 	o, err := parseRun(strings.Fields("--rate 10mbit --rtt 20ms --seconds 3 --warmup 1s --flow shoal-cubic --flow tcp-cubic"), os.Stderr)
 	require.NoError(t, err)
-	r, err := measure(t.Context(), &o.scenario, o.nice)
+	r, err := measure(t.Context(), &o.scenario)
 	require.NoError(t, err, "this test needs root")
 	require.Len(t, r.Flows, 2)
 	sum := 0.0

@@ -139,7 +139,6 @@ func (m *measurer) measure(r row, runs int) (verdict, error) {
 type tableOptions struct {
 	rows   []row
 	runs   int
-	nice   int
 	traces string
 	docs   string
 	images string
@@ -161,7 +160,6 @@ func parseTable(args []string, usage io.Writer) (o tableOptions, err error) {
 		return nil
 	})
 	fs.IntVar(&o.runs, "runs", 3, "runs of each, with seeds from 1; medians are taken")
-	fs.IntVar(&o.nice, "nice", -10, "niceness of the flows' processes")
 	fs.StringVar(&o.traces, "traces", "", "`FOLDER` of recorded links; without it, the row about them is left out")
 	fs.StringVar(&o.docs, "docs", documentPath, "`FILE` to write the table into, between its marks")
 	fs.StringVar(&o.images, "images", "docs/images", "`FOLDER` for the plots")
@@ -200,14 +198,14 @@ func rowNames() (names []string) {
 }
 
 // newMeasurer measures for real.
-func newMeasurer(ctx context.Context, traces string, nice int) *measurer {
+func newMeasurer(ctx context.Context, traces string) *measurer {
 	return &measurer{traces: traces, made: make(map[string]*result), run: func(args []string, seed uint64) (*result, error) {
 		o, err := parseRun(args, io.Discard)
 		if err != nil {
 			return nil, err
 		}
 		o.scenario.Seed = seed
-		return measure(ctx, &o.scenario, nice)
+		return measure(ctx, &o.scenario)
 	}}
 }
 
@@ -218,7 +216,10 @@ func table(ctx context.Context, o tableOptions) error {
 			return err
 		}
 	}
-	m := newMeasurer(ctx, o.traces, o.nice)
+	if err := becomeRealtime(); err != nil {
+		return err
+	}
+	m := newMeasurer(ctx, o.traces)
 	var verdicts []verdict
 	for _, r := range o.rows {
 		v, err := m.measure(r, o.runs)

@@ -12,3 +12,4 @@ var errNotLinux = errors.New("bench/link needs Linux")
 func hasCongestion(string) error                    { return errNotLinux }
 func setUpTCP(syscall.RawConn, string, int) error   { return errNotLinux }
 func readTCP(syscall.RawConn) (v sample, err error) { return v, errNotLinux }
+func becomeRealtime() error                         { return errNotLinux }
