@@ -37,7 +37,7 @@ Times count from the run's start.
 func parseRun(args []string, usage io.Writer) (o runOptions, err error) {
 	s := &o.scenario
 	s.RTT, s.WarmUp, s.BufferBDP = 40*time.Millisecond, 2*time.Second, 1
-	var seconds = 30.0
+	seconds := 30.0
 	var tracePath string
 	fs := flag.NewFlagSet("run", flag.ContinueOnError)
 	quiet(fs)

@@ -39,7 +39,8 @@ func TestRunIsReadFromTheCommandLine(t *testing.T) {
 	require.InEpsilon(t, 0.02, there.Burst.Enter/(there.Burst.Enter+there.Burst.Leave), 1e-9, "share of the time in a burst")
 	require.InEpsilon(t, 0.1, there.Burst.Leave, 1e-9)
 	require.Equal(t, []emulator.Step{
-		{BytesPerSec: 20 * mbit, Delay: -1}, {At: setUp + 10*time.Second, BytesPerSec: 5 * mbit, Delay: -1},
+		{BytesPerSec: 20 * mbit, Delay: -1},
+		{At: setUp + 10*time.Second, BytesPerSec: 5 * mbit, Delay: -1},
 		{At: setUp + 20*time.Second, BytesPerSec: 20 * mbit, Delay: -1},
 	}, there.Steps)
 	require.Equal(t, emulator.Line{Delay: 20 * time.Millisecond}, back, "nothing but delay on the way back")

@@ -80,6 +80,9 @@ func markdown(verdicts []verdict, runs int, now time.Time) string {
 	for _, v := range verdicts {
 		fmt.Fprintf(&b, "| %s | %s | %s | `%s` |\n", v.row.target, v.worst(), v.word(), v.worst().command)
 	}
+	for _, image := range images {
+		fmt.Fprintf(&b, "\n![%s](images/%s)\n", image.title, image.file)
+	}
 	b.WriteString("\nAll figures:\n\n")
 	for _, v := range verdicts {
 		parts := make([]string, len(v.checks))
@@ -95,13 +98,19 @@ func markdown(verdicts []verdict, runs int, now time.Time) string {
 	return b.String()
 }
 
-// writePlots draws the window over time under jitter, ours and the kernel's, without
-// loss and with it. The runs are those of the table's rows.
-func (m *measurer) writePlots(folder string) error {
+// images show the window over time, ours and the kernel's, on links of the table.
+var images = []struct{ file, title, link string }{
+	{"window-jitter.svg", "The window at ±20 ms of jitter", windowLink},
+	{"window-jitter-loss.svg", "The window at ±20 ms of jitter and 3 % loss", jitterLossLink},
+}
+
+// writePlots draws the images.
+func (m *measurer) writePlots(folder string) (err error) {
 	m.seed = 1
-	return errors.Join(
-		m.plotWindow(filepath.Join(folder, "window-jitter.svg"), "Window at ±20 ms of jitter", windowLink),
-		m.plotWindow(filepath.Join(folder, "window-jitter-loss.svg"), "Window at ±20 ms of jitter and 3 % loss", jitterLossLink))
+	for _, image := range images {
+		err = errors.Join(err, m.plotWindow(filepath.Join(folder, image.file), image.title, image.link))
+	}
+	return err
 }
 
 func (m *measurer) plotWindow(path, title, link string) error {
