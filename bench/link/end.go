@@ -27,6 +27,8 @@ type end struct {
 	SegmentBytes  int
 }
 
+func (e *end) String() string { return fmt.Sprintf("flow %d (%s)", e.Flow, e.Kind) }
+
 const (
 	// portFirst is the first flow's, at both ends: packets are told apart by it.
 	portFirst = 9000

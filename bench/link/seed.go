@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/ed25519"
-	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -161,5 +160,3 @@ func (s *seed) changeTier(now, begin time.Time) {
 		s.tiers = s.tiers[1:]
 	}
 }
-
-func (e *end) String() string { return fmt.Sprintf("flow %d (%s)", e.Flow, e.Kind) }
