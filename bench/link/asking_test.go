@@ -30,14 +30,15 @@ func TestMissingChunksAreAskedForAgain(t *testing.T) {
 	arrive(60*ms, 1, 0)
 	require.Empty(t, a.requests(begin.Add(79*ms), answer), "they may be late")
 	arrive(79*ms, 0, 7)
+	arrive(79*ms, 1, 1) // does not put it off
 	again := []wire.Request{{Handle: handle, Piece: 0, Mask: 1 << 5}}
 	require.Equal(t, again, a.requests(begin.Add(80*ms), answer))
-	arrive(90*ms, 1, 1)
+	arrive(90*ms, 1, 2)
 	require.Empty(t, a.requests(begin.Add(139*ms), answer), "the answer is on its way")
 	require.Equal(t, again, a.requests(begin.Add(140*ms), answer))
 	arrive(150*ms, 0, 5)
 	arrive(150*ms, 0, 5) // the answer to the first repetition
-	require.Equal(t, int64(66*wire.ChunkBytes), a.usefulBytes, "each chunk counts once")
+	require.Equal(t, int64(67*wire.ChunkBytes), a.usefulBytes, "each chunk counts once")
 	next := a.requests(begin.Add(150*ms), answer)
 	require.Equal(t, []wire.Request{{Handle: handle, Piece: piecesAsked, Mask: ^uint64(0)}}, next, "a new piece in place of the whole one")
 }

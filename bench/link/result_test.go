@@ -48,7 +48,7 @@ func TestFiguresAreOfTheTimeWhenAllFlowsRun(t *testing.T) {
 		} else if (at/(10*time.Millisecond))%10 == 0 {
 			fate, queued = emulator.QueueFull, 0
 		}
-		passages = append(passages, passage{at: at, queued: queued, flow: 1, fate: fate, bytes: 1500})
+		passages = append(passages, passage{at: at, queued: queued, flow: 1, fate: fate})
 	}
 	r := s.evaluate(ends, passages)
 	require.InDelta(t, 6, r.FromSeconds, 0)
@@ -110,5 +110,5 @@ func TestPacketsAreToldApartByPort(t *testing.T) {
 	w.observe(setUp-1, packet(17, portFirst), emulator.Delivered, 0)
 	w.observe(setUp+5, packet(17, portFirst+1), emulator.Delivered, 0)
 	w.observe(setUp+7, packet(17, portFirst), emulator.Lost, 9)
-	require.Equal(t, []passage{{at: 7, queued: 9, bytes: 28, fate: emulator.Lost}}, w.passages)
+	require.Equal(t, []passage{{at: 7, queued: 9, fate: emulator.Lost}}, w.passages)
 }

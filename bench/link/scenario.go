@@ -17,7 +17,7 @@ const (
 	lengthMax = 10 * time.Minute
 
 	// carriedMax bounds the bytes that a run can carry, and with them the record
-	// of its packets: 20 GB are about 14 million, half a gigabyte.
+	// of its packets: 20 GB are about 14 million, of 24 bytes each.
 	carriedMax = 20e9
 )
 

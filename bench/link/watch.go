@@ -10,7 +10,6 @@ import (
 // A passage is what became of one packet at the bottleneck.
 type passage struct {
 	at, queued time.Duration // at: since the run's start
-	bytes      int32
 	flow       int8
 	fate       emulator.Fate
 }
@@ -25,7 +24,7 @@ type watcher struct {
 // observe is the line's Observe.
 func (w *watcher) observe(at time.Duration, packet []byte, fate emulator.Fate, queued time.Duration) {
 	if f := flowOf(packet); at >= setUp && f >= 0 && f < w.flows {
-		w.passages = append(w.passages, passage{at: at - setUp, queued: queued, bytes: int32(len(packet)), flow: int8(f), fate: fate})
+		w.passages = append(w.passages, passage{at: at - setUp, queued: queued, flow: int8(f), fate: fate})
 	}
 }
 
