@@ -84,6 +84,10 @@ type Sample struct {
 	// RoundStart marks the first ACK of a round trip, counted by packets: the
 	// first that covers a packet sent after the last round had started.
 	RoundStart bool
+	// CEPackets counts packets that the network marked as having met congestion
+	// (ECN), for the first time reported by this ACK.
+	CEPackets int
+
 	// Delivered is the number of bytes delivered since the channel began.
 	Delivered uint64
 }

@@ -9,9 +9,6 @@ const (
 	cubicC    = 0.4 // segments per second³ (RFC 9438 §5.1)
 	cubicBeta = 0.7 // multiplicative decrease (RFC 9438 §4.6)
 
-	// cubicAlpha makes the Reno estimate fair to Reno with that decrease (RFC 9438 §4.3).
-	cubicAlpha = 3 * (1 - cubicBeta) / (1 + cubicBeta)
-
 	// Pacing gains over window/RTT: a little above, so that the window stays
 	// the limit (RFC 9002 §7.7), and double in slow start, where the window
 	// doubles within the round trip.
@@ -41,6 +38,8 @@ type Cubic struct {
 
 // A curve is RFC 9438's window as a function of time; windows in segments.
 type curve struct {
+	beta   float64   // what a reduction leaves
+	weight float64   // part of one flow's place that is aimed at
 	epoch  time.Time // zero: has not begun
 	wMax   float64   // window just before the last reduction, or less (fast convergence)
 	k      float64   // seconds from the epoch's start until wMax is reached again
@@ -62,6 +61,7 @@ func NewCubic(now time.Time) Controller {
 		windowBytes:    InitialWindowBytes,
 		thresholdBytes: math.Inf(1),
 		hystart:        newHyStart(),
+		curve:          curve{beta: cubicBeta, weight: 1},
 		recoverySince:  now.Add(-time.Nanosecond),
 	}
 }
@@ -182,7 +182,7 @@ func (v *curve) reduced(window float64) {
 	if window < v.wMax {
 		// Fast convergence: the path carries less than it did, so leave room
 		// for the newcomer that probably took it (RFC 9438 §4.7).
-		v.wMax = window * (1 + cubicBeta) / 2
+		v.wMax = window * (1 + v.beta) / 2
 	} else {
 		v.wMax = window
 	}
@@ -205,13 +205,22 @@ func (v *curve) at(t time.Duration) float64 {
 	return cubicC*d*d*d + v.wMax
 }
 
+// renoAlpha makes the Reno estimate fair to Reno with that decrease (RFC 9438 §4.3).
+func renoAlpha(beta float64) float64 { return 3 * (1 - beta) / (1 + beta) }
+
 // grow is the window after so many acknowledged segments at time t of the epoch.
 func (v *curve) grow(window, acked float64, t, srtt time.Duration) float64 {
-	alpha := cubicAlpha
+	alpha := renoAlpha(v.beta)
 	if v.wEst >= v.wPrior {
 		alpha = 1 // as Reno from here on (RFC 9438 §4.3)
 	}
-	v.wEst += alpha * acked / window
+	// Reno's window goes with the square root of its growth, Cubic's with the
+	// fourth root of C (RFC 9438 §5.1), which is that of the clock's third power.
+	v.wEst += alpha * acked / window * v.weight * v.weight
+	if v.weight != 1 {
+		slow := math.Pow(v.weight, 4.0/3)
+		t, srtt = time.Duration(slow*float64(t)), time.Duration(slow*float64(srtt))
+	}
 	if v.at(t) < v.wEst {
 		return max(window, v.wEst)
 	}

@@ -150,11 +150,11 @@ func TestShortPathsGrowLikeReno(t *testing.T) {
 	d.inAvoidance(20)
 	d.lose()
 	require.InDelta(t, 14, d.segments(), 1e-9)
-	require.InDelta(t, 0.529, cubicAlpha, 0.001)
+	require.InDelta(t, 0.529, renoAlpha(cubicBeta), 0.001)
 	for d.segments() < 19 {
 		before := d.segments()
 		d.round()
-		require.InDelta(t, cubicAlpha, d.segments()-before, 0.06)
+		require.InDelta(t, renoAlpha(cubicBeta), d.segments()-before, 0.06)
 	}
 	for d.segments() < 21 {
 		d.round()

@@ -3,16 +3,19 @@ package cc
 import (
 	"container/heap"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
 // A small packet-level model on virtual time: senders that always have work,
-// one drop-tail bottleneck, a path with a fixed delay and random loss, and
-// receivers that acknowledge every second packet, gaps at once.
+// one bottleneck (drop-tail or a policer, of a capacity that may change), a path
+// with delay, jitter and losses, and receivers that acknowledge as the
+// transport's do, or every second packet.
 
 const (
 	modelPacketBytes = 1087 // a full DATA datagram on IPv4
 	modelAckDelay    = 5 * time.Millisecond
+	jitterStep       = 20 * time.Millisecond
 )
 
 var modelStart = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -46,20 +49,35 @@ type world struct {
 	events eventHeap
 	seq    int
 	rng    *rand.Rand
+	flows  []*flow
 
 	// the bottleneck
 	rateBytesPerSec float64
 	queueBytes      int
-	freeAt          time.Time
+	queued          []int // bytes, oldest first
+	queuedBytes     int
+	busy            bool
+	waiting         []func() // what happens to each queued packet when it leaves
 	queueDrops      int
 	cutUntil        time.Time // everything is lost until then
+
+	// policer instead of a queue
+	bucketBytes float64 // 0: none
+	tokens      float64
+	tokensAt    time.Time
 }
 
 func newWorld(mbitPerSec float64, queueBytes int) *world {
 	return &world{
-		now: modelStart, freeAt: modelStart, rng: rand.New(rand.NewPCG(1, 2)),
+		now: modelStart, rng: rand.New(rand.NewPCG(1, 2)),
 		rateBytesPerSec: mbitPerSec * 1e6 / 8, queueBytes: queueBytes,
 	}
+}
+
+func newPolicer(mbitPerSec float64, bucketBytes int) *world {
+	w := newWorld(mbitPerSec, 0)
+	w.bucketBytes, w.tokens, w.tokensAt = float64(bucketBytes), float64(bucketBytes), w.now
+	return w
 }
 
 func (w *world) at(t time.Time, do func()) {
@@ -77,55 +95,142 @@ func (w *world) run(d time.Duration) {
 	w.now = end
 }
 
-// transmit returns when a packet leaves the bottleneck; false: no room in its queue.
-func (w *world) transmit(bytes int) (time.Time, bool) {
-	if w.now.Before(w.cutUntil) {
-		return time.Time{}, false
-	}
-	start := w.freeAt
-	if start.Before(w.now) {
-		start = w.now
-	}
-	if int(start.Sub(w.now).Seconds()*w.rateBytesPerSec)+bytes > w.queueBytes {
+// arrive brings a packet to the bottleneck; leave is called when it has passed.
+func (w *world) arrive(bytes int, leave func()) {
+	switch {
+	case w.now.Before(w.cutUntil):
+	case w.bucketBytes > 0:
+		w.tokens = min(w.bucketBytes, w.tokens+w.rateBytesPerSec*w.now.Sub(w.tokensAt).Seconds())
+		w.tokensAt = w.now
+		if w.tokens < float64(bytes) {
+			w.queueDrops++
+			return
+		}
+		w.tokens -= float64(bytes)
+		leave()
+	case w.queuedBytes+bytes > w.queueBytes:
 		w.queueDrops++
-		return time.Time{}, false
+	default:
+		w.queued, w.waiting = append(w.queued, bytes), append(w.waiting, leave)
+		w.queuedBytes += bytes
+		if !w.busy {
+			w.serve()
+		}
 	}
-	w.freeAt = start.Add(time.Duration(float64(bytes) / w.rateBytesPerSec * float64(time.Second)))
-	return w.freeAt, true
+}
+
+// serve transmits the oldest packet of the queue, at the present capacity.
+func (w *world) serve() {
+	w.busy = true
+	w.at(w.now.Add(time.Duration(float64(w.queued[0])/w.rateBytesPerSec*float64(time.Second))), func() {
+		leave := w.waiting[0]
+		w.queuedBytes -= w.queued[0]
+		w.queued, w.waiting = w.queued[1:], w.waiting[1:]
+		w.busy = false
+		if len(w.queued) > 0 {
+			w.serve()
+		}
+		leave()
+	})
+}
+
+// queueDelay is how long a packet that arrives now will wait.
+func (w *world) queueDelay() time.Duration {
+	return time.Duration(float64(w.queuedBytes) / w.rateBytesPerSec * float64(time.Second))
 }
 
 type flow struct {
-	w        *world
-	r        *Recovery
-	rtt      time.Duration // of the empty path
-	lossRate float64
-	next     uint64
-	wake     time.Time
-	sending  bool
+	w       *world
+	r       *Recovery
+	next    uint64
+	wake    time.Time
+	sending bool
 
-	received  []Range // newest first
-	unacked   int
-	ackArmed  bool
+	// the path
+	rtt       time.Duration // when it is empty
+	lossRate  float64
+	burstLoss int // packets that are lost together; 0 or 1: single ones
+	burstLeft int
+	jitter    time.Duration // ± around rtt, changing within jitterStep; keeps the order
+	shake     time.Duration // ± around rtt, anew for every packet: reorders
+	jitterNow [2]float64    // at the beginning and the end of the present step
+	jitterAt  time.Time
+	lastAt    time.Time // when the last packet arrived
+
+	// the receiver
+	batchedAcks bool    // as engine/transport: a quarter of the round trip, or 64
+	received    []Range // newest first
+	unacked     int
+	ackArmed    bool
+
 	delivered int
 	lost      int
 	probes    int
+	delays    []time.Duration // in the queue, of every packet that left it
 }
 
 func (w *world) addFlow(c Controller, rtt time.Duration) *flow {
-	f := &flow{w: w, r: NewRecovery(w.now, c), rtt: rtt, sending: true}
-	f.send()
+	f := &flow{w: w, r: NewRecovery(w.now, c), rtt: rtt, sending: true, jitterAt: w.now}
+	w.flows = append(w.flows, f)
+	w.at(w.now, f.send)
 	return f
+}
+
+// addTiered adds a flow with the acknowledgements that Tiered meets in use.
+func (w *world) addTiered(t Tier, rtt time.Duration) (*flow, *Tiered) {
+	c := NewTiered(w.now, t)
+	f := w.addFlow(c, rtt)
+	f.batchedAcks = true
+	return f, c
 }
 
 func (f *flow) transmit() {
 	number := f.next
 	f.next++
 	f.r.Sent(f.w.now, number, modelPacketBytes)
-	left, ok := f.w.transmit(modelPacketBytes)
-	if !ok || f.w.rng.Float64() < f.lossRate {
-		return
+	entered := f.w.now
+	f.w.arrive(modelPacketBytes, func() {
+		f.delays = append(f.delays, f.w.now.Sub(entered))
+		if f.drop() {
+			return
+		}
+		f.w.at(f.arrival(), func() { f.receive(number) })
+	})
+}
+
+// drop decides on a random loss, behind the bottleneck.
+func (f *flow) drop() bool {
+	if f.burstLeft > 0 {
+		f.burstLeft--
+		return true
 	}
-	f.w.at(left.Add(f.rtt/2), func() { f.receive(number) })
+	if f.w.rng.Float64() >= f.lossRate/float64(max(f.burstLoss, 1)) {
+		return false
+	}
+	f.burstLeft = max(f.burstLoss, 1) - 1
+	return true
+}
+
+// arrival is when a packet that leaves the bottleneck now reaches the receiver.
+func (f *flow) arrival() time.Time {
+	at := f.w.now.Add(f.rtt / 2)
+	if f.shake > 0 {
+		return at.Add(time.Duration((2*f.w.rng.Float64() - 1) * float64(f.shake)))
+	}
+	if f.jitter == 0 {
+		return at
+	}
+	for f.w.now.Sub(f.jitterAt) >= jitterStep {
+		f.jitterAt = f.jitterAt.Add(jitterStep)
+		f.jitterNow = [2]float64{f.jitterNow[1], 2*f.w.rng.Float64() - 1}
+	}
+	x := float64(f.w.now.Sub(f.jitterAt)) / float64(jitterStep)
+	at = at.Add(time.Duration(float64(f.jitter) * (f.jitterNow[0] + x*(f.jitterNow[1]-f.jitterNow[0]))))
+	if at.Before(f.lastAt) {
+		at = f.lastAt
+	}
+	f.lastAt = at
+	return at
 }
 
 func (f *flow) send() {
@@ -168,19 +273,17 @@ func (f *flow) arm(t time.Time) {
 
 func (f *flow) receive(number uint64) {
 	f.delivered += modelPacketBytes
-	inOrder := len(f.received) == 0 || number == f.received[0].Last+1
-	if inOrder && len(f.received) > 0 {
-		f.received[0].Last = number
-	} else {
-		f.received = append([]Range{{number, number}}, f.received...)
-		f.received = f.received[:min(len(f.received), MaxAckRanges)]
-	}
+	inOrder := f.insert(number)
 	f.unacked++
-	if f.unacked >= 2 || !inOrder {
+	every, delay := 2, modelAckDelay
+	if f.batchedAcks && f.next > 128 {
+		every, delay = 64, min(f.rtt/4, 25*time.Millisecond)
+	}
+	if f.unacked >= every || !inOrder {
 		f.ack()
 	} else if !f.ackArmed {
 		f.ackArmed = true
-		f.w.at(f.w.now.Add(modelAckDelay), func() {
+		f.w.at(f.w.now.Add(delay), func() {
 			f.ackArmed = false
 			if f.unacked > 0 {
 				f.ack()
@@ -189,9 +292,36 @@ func (f *flow) receive(number uint64) {
 	}
 }
 
+// insert notes an arrival and tells whether it continues the newest range.
+func (f *flow) insert(number uint64) (inOrder bool) {
+	i, found := slices.BinarySearchFunc(f.received, number, func(r Range, n uint64) int {
+		switch {
+		case n+1 < r.First:
+			return -1
+		case n > r.Last+1:
+			return 1
+		}
+		return 0
+	})
+	if !found {
+		inOrder = len(f.received) == 0
+		f.received = slices.Insert(f.received, i, Range{number, number})
+		f.received = f.received[:min(len(f.received), MaxAckRanges)]
+		return inOrder
+	}
+	r := &f.received[i]
+	inOrder = i == 0 && number == r.Last+1
+	r.First, r.Last = min(r.First, number), max(r.Last, number)
+	if i+1 < len(f.received) && f.received[i+1].Last+1 >= r.First {
+		r.First = f.received[i+1].First
+		f.received = slices.Delete(f.received, i+1, i+2)
+	}
+	return inOrder
+}
+
 func (f *flow) ack() {
 	f.unacked = 0
-	ranges := append([]Range(nil), f.received...)
+	ranges := slices.Clone(f.received)
 	f.w.at(f.w.now.Add(f.rtt/2), func() {
 		result, err := f.r.Ack(f.w.now, ranges, 0)
 		if err != nil {

@@ -68,6 +68,9 @@ func (r *Recovery) ackSent(acked Range, a *ackEvent) {
 			continue
 		}
 		p.state = packetAcked
+		if n < r.ackedEnd {
+			r.order.seen(a.at, p.sentAt, r.rtt.expected())
+		}
 		r.inFlight -= int(p.bytes)
 		a.ackedBytes += int(p.bytes)
 		a.ackedPackets++
@@ -92,6 +95,7 @@ func (r *Recovery) ackLate(acked Range, a *ackEvent) {
 			continue
 		}
 		p.acked = true
+		r.order.seen(a.at, p.sentAt, r.rtt.expected())
 		a.lateBytes += int(p.bytes)
 		a.latePackets++
 		a.sawLargest(p.number, p.sentAt)
@@ -146,7 +150,9 @@ func (r *Recovery) makeRoom() {
 func (r *Recovery) detect(now time.Time, at int64, giveUpEnd uint64) Result {
 	var loss Loss
 	r.lossAt = 0
-	delay := int64(r.rtt.lossDelay())
+	expected := r.rtt.expected()
+	delay := int64(expected + r.order.patience(at, expected))
+	numbered := !r.order.happens(at)
 	for r.sent.head < r.sent.next {
 		n := r.sent.head
 		p := r.sent.at(n)
@@ -159,7 +165,7 @@ func (r *Recovery) detect(now time.Time, at int64, giveUpEnd uint64) Result {
 		}
 		if p.state == packetInFlight {
 			lost := n < giveUpEnd ||
-				overtaken && (r.ackedEnd-n > packetThreshold || p.sentAt <= at-delay)
+				overtaken && (numbered && r.ackedEnd-n > packetThreshold || p.sentAt <= at-delay)
 			if !lost {
 				if overtaken {
 					r.lossAt = max(p.sentAt+delay, 1)

@@ -10,9 +10,15 @@ const (
 	// segmentation offload (at most 64 segments and 65,507 bytes of payload).
 	maxBurstBytes = 60 * PacketBytes
 
-	// burstTime bounds a burst by the rate: a queue of at most a millisecond.
-	// It is also what a sender that wakes late may catch up.
-	burstTime = time.Millisecond
+	// burstTime bounds what a sender that wakes in time releases at once.
+	burstTime = time.Millisecond / 2
+
+	// lateTime is what a sender that wakes late may catch up, and so the longest
+	// queue that a burst makes. A timer of Go's runtime is a millisecond late as
+	// a rule (it waits in epoll_wait, by the millisecond), and a process that
+	// waits for a processor some more: with less, what is sent falls behind the
+	// rate, and a controller that goes by measured rates takes that for the path.
+	lateTime = 4 * time.Millisecond
 
 	// minBurstBytes lets a slow sender release two packets at a time, or the
 	// acknowledgement of every second packet would stop it.
@@ -26,11 +32,12 @@ const (
 )
 
 // A Pacer spreads packets over time (RFC 9002 §7.7): a token bucket, in bytes,
-// that fills at the pacing rate and holds the burst that the rate allows.
+// that fills at the pacing rate.
 //
-// Tokens are handed out by the quantum, half a full bucket but never more than
+// Tokens are handed out by the quantum, what burstTime earns but never more than
 // maxBurstBytes: a fast sender is woken for a batch worth a system call, a slow
-// one for a single packet, and either may come a quantum late and lose nothing.
+// one for a single packet. The bucket holds more than that, so that either may
+// come lateTime late and lose nothing.
 type Pacer struct {
 	rateBytesPerSec float64
 	creditBytes     float64 // negative after packets that did not ask
@@ -98,9 +105,14 @@ func (p *Pacer) fill(at int64) {
 
 // depth of the bucket.
 func (p *Pacer) depth() float64 {
-	return max(p.rateBytesPerSec*burstTime.Seconds(), minBurstBytes)
+	return max(p.quantum()+p.rateBytesPerSec*lateTime.Seconds(), minBurstBytes)
+}
+
+// quantum is what is worth waking up for.
+func (p *Pacer) quantum() float64 {
+	return min(max(p.rateBytesPerSec*burstTime.Seconds(), PacketBytes), maxBurstBytes)
 }
 
 func (p *Pacer) threshold(wantedBytes int) float64 {
-	return min(p.depth()/2, maxBurstBytes, float64(wantedBytes))
+	return min(p.quantum(), float64(wantedBytes))
 }

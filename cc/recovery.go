@@ -70,6 +70,7 @@ type Recovery struct {
 	rateCapBytesPerSec float64 // zero: none
 
 	// loss detection (RFC 9002 §6)
+	order          reordering
 	lossAt         int64 // when the time threshold strikes next; zero: not armed
 	lastCountedAt  int64 // when the last packet was sent that counts in flight
 	probedAt       int64 // when the probe time-out struck last
@@ -180,14 +181,7 @@ func (r *Recovery) Ack(now time.Time, ranges []Range, delay time.Duration) (Resu
 	r.ackedEnd = max(r.ackedEnd, ranges[0].Last+1)
 	if a.ackedPackets+a.latePackets > 0 {
 		r.probeCount = 0
-		// Only the largest number tells the path's round trip: the others may
-		// have waited for it (RFC 9002 §5.1).
-		if a.seen && a.largest == ranges[0].Last {
-			if !r.rtt.Sampled() {
-				r.firstSampleAt = at
-			}
-			sample.RTT = r.rtt.sample(at, time.Duration(at-a.largestSentAt), delay)
-		}
+		sample.RTT = r.measure(at, &a, ranges[0].Last, delay)
 		r.rate.acked(at, a.ackedBytes+a.lateBytes)
 	}
 	result := r.detect(now, at, 0)
@@ -203,6 +197,24 @@ func (r *Recovery) Ack(now time.Time, ranges []Range, delay time.Duration) (Resu
 	r.stats.LatePackets += uint64(a.latePackets)
 	r.stats.LateBytes += uint64(a.lateBytes)
 	return result, nil
+}
+
+// measure takes the round trip that an ACK tells. Of several packets only the
+// largest number does, for the others may have waited for it (RFC 9002 §5.1). But
+// one packet that comes after later ones is acknowledged by itself and at once: without
+// it a path that reorders would seem as short as for its fastest packets.
+func (r *Recovery) measure(at int64, a *ackEvent, newest uint64, delay time.Duration) time.Duration {
+	switch {
+	case a.seen && a.largest == newest:
+	case a.ackedPackets+a.latePackets == 1 && r.rtt.Sampled():
+		delay = 0
+	default:
+		return 0
+	}
+	if !r.rtt.Sampled() {
+		r.firstSampleAt = at
+	}
+	return r.rtt.sample(at, time.Duration(at-a.largestSentAt), delay)
 }
 
 // Budget is the number of bytes that window and pacer allow now. It is never
@@ -315,7 +327,7 @@ func (r *Recovery) PathChanged(now time.Time, c Controller) {
 			p.state = packetUncounted
 		}
 	}
-	r.controller, r.rtt = c, RTT{}
+	r.controller, r.rtt, r.order = c, RTT{}, reordering{}
 	r.late.size, r.inFlight = 0, 0
 	r.rate = rateSampler{delivered: r.rate.delivered, nextRound: r.rate.delivered}
 	r.lossAt, r.probeCount, r.probedAt, r.lostRunStarted = 0, 0, 0, false
@@ -325,13 +337,17 @@ func (r *Recovery) PathChanged(now time.Time, c Controller) {
 }
 
 // room is what the window has left. A window that has less left than a
-// segment is full.
+// segment is full; with nothing in flight it is never full, and a window below a
+// segment is a matter of the pacer.
 func (r *Recovery) room() int {
+	if r.inFlight == 0 {
+		return max(r.WindowBytes(), PacketBytes)
+	}
 	room := r.WindowBytes() - r.inFlight
-	if room < PacketBytes && r.inFlight > 0 {
+	if room < PacketBytes {
 		return 0
 	}
-	return max(room, 0)
+	return room
 }
 
 // noteLimit records that window or pacer hold the sender back, which is what

@@ -195,7 +195,7 @@ func TestPersistentCongestionNeedsSilenceInBetween(t *testing.T) {
 			} else {
 				c.ack(Range{4, 4})
 			}
-			c.wait(c.RTT().lossDelay())
+			c.wait(c.RTT().expected() * 9 / 8)
 			c.Advance(c.now)
 			c.wantInFlight(0)
 			persistent := false
@@ -254,7 +254,7 @@ func TestDuplicateAcksChangeNothing(t *testing.T) {
 	require.Equal(t, smoothed, c.RTT().Smoothed(), "a stale ACK is no round trip")
 }
 
-func TestRoundTripIsTakenFromTheLargestOnly(t *testing.T) {
+func TestRoundTripIsTakenFromTheLargestOrFromOneThatIsLate(t *testing.T) {
 	c := newChannel(t)
 	c.measured()
 	c.send(1) // 1
@@ -264,7 +264,15 @@ func TestRoundTripIsTakenFromTheLargestOnly(t *testing.T) {
 	c.ack(Range{2, 2})
 	require.Equal(t, 100*ms, c.RTT().Latest())
 	c.wait(5 * ms)
-	c.ack(Range{1, 2}) // 1 comes 155 ms after it was sent, but not as the largest
+	c.ack(Range{1, 2}) // 1 comes 155 ms after it was sent: late, and by itself
+	require.Equal(t, 155*ms, c.RTT().Latest())
+
+	c.send(3) // 3 to 5
+	c.wait(100 * ms)
+	c.ack(Range{5, 5})
+	require.Equal(t, 100*ms, c.RTT().Latest())
+	c.wait(2 * ms)
+	c.ack(Range{3, 5}) // 3 and 4 together: one may have waited for the other
 	require.Equal(t, 100*ms, c.RTT().Latest())
 	c.wantInFlight(0)
 }

@@ -80,13 +80,13 @@ func (r *RTT) distrust(at int64) {
 	r.window.add(at, int64(r.latest), int64(minRTTWindow))
 }
 
-// lossDelay is how long after a packet a later one must have been sent and
-// acknowledged for the packet to count as lost (RFC 9002 §6.1.2: 9/8 RTT).
-func (r *RTT) lossDelay() time.Duration {
+// expected is when an ACK should have come: the longer of the smoothed and the
+// latest round trip (RFC 9002 §6.1.2).
+func (r *RTT) expected() time.Duration {
 	if !r.sampled {
-		return initialRTT * 9 / 8
+		return initialRTT
 	}
-	return max(max(r.latest, r.smoothed)*9/8, granularity)
+	return max(r.latest, r.smoothed)
 }
 
 // pto is the probe time-out without back-off (RFC 9002 §6.2.1).

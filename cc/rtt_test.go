@@ -41,7 +41,7 @@ func TestRTTFollowsRFC9002(t *testing.T) {
 		require.Equal(t, tc.leastR, r.Min(), tc.what)
 		require.Equal(t, tc.measured, r.Latest(), tc.what)
 	}
-	require.Equal(t, r.Smoothed()*9/8, r.lossDelay())
+	require.Equal(t, r.Smoothed(), r.expected())
 	require.Equal(t, r.Smoothed()+4*r.Var()+25*ms, r.pto())
 
 	r.distrust(0)

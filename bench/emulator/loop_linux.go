@@ -20,9 +20,9 @@ const (
 	batch = 128
 
 	// priority of the loop's thread among those that are served before all others:
-	// what would be hardware waits for nobody. The lowest one is enough. The loop
-	// needs a few microseconds per packet.
-	priority = 1
+	// what would be hardware waits for nobody. The second lowest one leaves one
+	// to programs in the hosts. The loop needs a few microseconds per packet.
+	priority = 2
 )
 
 // openDevice prepares the calling thread to run the loop.

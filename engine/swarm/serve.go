@@ -30,6 +30,7 @@ type serve struct {
 	handle   uint16
 	mask     uint64
 	deadline time.Time
+	tier     scheduler.Tier
 	loaded   bool // the shell holds the piece in memory
 }
 
@@ -66,7 +67,8 @@ func (c *Core) Requested(now time.Time, slot Peer, r wire.Request) {
 		return
 	}
 	deadline := now.Add(min(time.Duration(r.DeadlineMillis)*time.Millisecond, maxDeadline))
-	c.enqueue(p, serve{piece: Piece{id, r.Piece}, handle: r.Handle, mask: mask, deadline: deadline})
+	tier := min(scheduler.Tier(r.Tier), scheduler.Slow)
+	c.enqueue(p, serve{piece: Piece{id, r.Piece}, handle: r.Handle, mask: mask, deadline: deadline, tier: tier})
 }
 
 // enqueue adds a request at its place by deadline; one for the same piece is
@@ -162,7 +164,7 @@ func (c *Core) Readable(_ time.Time, pc Piece, ok bool) {
 
 // NextServe returns the next burst to send: the earliest deadline among all
 // leeches for which can, the chunks that a channel may send now, is positive.
-func (c *Core) NextServe(_ time.Time, can func(Peer) int) (Serve, bool) {
+func (c *Core) NextServe(now time.Time, can func(Peer) int) (Serve, bool) {
 	best, budget := scheduler.Seed(0), 0
 	for set := c.serving; !set.Empty(); {
 		slot := set.Pop()
@@ -180,6 +182,7 @@ func (c *Core) NextServe(_ time.Time, can func(Peer) int) (Serve, bool) {
 	i := slices.IndexFunc(p.queue, func(s serve) bool { return s.loaded })
 	s := &p.queue[i]
 	out := Serve{Peer: p.slot, Piece: s.piece, Handle: s.handle, Mask: firstChunks(s.mask, budget)}
+	out.Tier = c.serveTier(now, p, *s, bits.OnesCount64(out.Mask))
 	c.unqueue(p, i, out.Mask)
 	return out, true
 }

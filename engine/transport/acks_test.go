@@ -155,7 +155,13 @@ func TestAckPolicy(t *testing.T) {
 	tracker.fill(at(3*time.Second), &a)
 	next++
 
-	tracker.delayLimit = 8 * time.Millisecond
+	tracker.roundTrip = 32 * time.Millisecond
 	receive(4*time.Second, 1)
-	require.True(t, tracker.due(at(4*time.Second+2*time.Millisecond)), "a quarter of a short round trip")
+	require.False(t, tracker.due(at(4*time.Second+8*time.Millisecond-1)))
+	require.True(t, tracker.due(at(4*time.Second+8*time.Millisecond)), "a lone packet waits for a quarter of a short round trip")
+	receive(4*time.Second, 1)
+	require.False(t, tracker.due(at(4*time.Second+2*time.Millisecond-1)))
+	require.True(t, tracker.due(at(4*time.Second+2*time.Millisecond)), "two wait for a sixteenth")
+	receive(4*time.Second+time.Millisecond, 1)
+	require.True(t, tracker.due(at(4*time.Second+2*time.Millisecond)), "a third does not put it off")
 }

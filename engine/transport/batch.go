@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"time"
+
+	"shoal/cc"
 )
 
 const (
@@ -169,6 +171,7 @@ type inbox struct {
 
 	// owned by the inbox's reader
 	outbox outbox
+	group  cc.Group // of its channels
 }
 
 func newInbox() *inbox { return &inbox{batches: make(chan *Batch, inboxBatches)} }

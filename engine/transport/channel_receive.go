@@ -112,7 +112,7 @@ func (c *Channel) receivedAck(now time.Time, body []byte) {
 		c.session.Close("protocol violation: " + err.Error())
 		return
 	}
-	c.acks.delayLimit = c.RTT()
+	c.acks.roundTrip = c.RTT()
 	if told := g.ack.RateCapBytesPerSec; told != c.rateCapTold {
 		c.rateCapTold = told
 		g.recovery.SetRateCap(now, told)

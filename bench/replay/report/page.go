@@ -1,7 +1,7 @@
 package report
 
-// pageHTML is the template of the page. Colours are those of a palette that is
-// told apart with the usual kinds of colour blindness (Okabe, Ito 2008).
+// pageHTML is the template of the page. The plots and their colours are those of
+// package plot.
 const pageHTML = `<!doctype html>
 <html lang="en">
 <head>
@@ -19,14 +19,10 @@ th, td { padding: .2rem .7rem; border-bottom: 1px solid var(--line); text-align:
 td, th { white-space: nowrap; } th:first-child { text-align: left; font-weight: 400; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr)); gap: 1.5rem; margin-top: 1.5rem; }
 figure { margin: 0; } figcaption { font-size: .9rem; opacity: .8; } svg { width: 100%; height: auto; } text { fill: var(--ink); font-size: 12px; }
-.grid { stroke: var(--line); stroke-width: 1; } path { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
-path.dots { stroke-width: 5; stroke-linecap: round; }
 ul { list-style: none; padding: 0; margin: .2rem 0; display: flex; flex-wrap: wrap; gap: .2rem 1rem; }
 li::before { content: ""; display: inline-block; width: 1.2em; height: .25em; margin-right: .4em; vertical-align: middle; background: var(--c); }
-.c0 { --c: #0072b2; } .c1 { --c: #d55e00; } .c2 { --c: #009e73; } .c3 { --c: #cc79a7; } .c4 { --c: #e69f00; } .c5 { --c: #56b4e9; } .twin { --c: #7a828c; }
-path { stroke: var(--c); }
 .note { border-left: .3rem solid #d55e00; padding-left: .7rem; }
-</style>
+{{template "style"}}</style>
 </head>
 <body>
 <h1>shoal replay: {{.Title}}</h1>
@@ -40,11 +36,7 @@ path { stroke: var(--c); }
 <div class="plots">
 {{range .Plots}}<figure><h2>{{.Title}}</h2>{{if .Empty}}<p>Nothing to show.</p>{{else}}<figcaption>{{.Y}}</figcaption>
 <svg viewBox="0 0 640 280" role="img" aria-label="{{.Title}}: {{.Y}} by {{.X}}">
-{{range .YTicks}}<line class="grid" x1="56" x2="628" y1="{{.At}}" y2="{{.At}}"/><text x="50" y="{{.At}}" dy="4" text-anchor="end">{{.Label}}</text>{{end}}
-{{range .XTicks}}<line class="grid" x1="{{.At}}" x2="{{.At}}" y1="240" y2="245"/><text x="{{.At}}" y="258" text-anchor="middle">{{.Label}}</text>{{end}}
-<text x="628" y="275" text-anchor="end">{{.X}}</text>
-{{$dots := .Dots}}{{range .Paths}}<path class="{{.Class}}{{if $dots}} dots{{end}}" d="{{.D}}"><title>{{.Name}}</title></path>
-{{end}}</svg>
+{{template "drawing" .}}</svg>
 <ul>{{range .Paths}}<li class="{{.Class}}">{{.Name}}</li>{{end}}</ul>{{end}}</figure>
 {{end}}</div>
 </body>

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"shoal/bench/plot"
 	"shoal/bench/replay"
 )
 
@@ -22,17 +23,17 @@ const pointsMax = 600
 func Write(w io.Writer, title string, results []replay.Result) error {
 	page := pageData{Title: title, Rows: table(results)}
 	for i := range results {
-		page.Policies = append(page.Policies, policy{Name: results[i].Policy, Class: fmt.Sprintf("c%d", i%classes)})
+		page.Policies = append(page.Policies, policy{Name: results[i].Policy, Class: fmt.Sprintf("c%d", i%plot.Classes)})
 		page.Partial = page.Partial || results[i].Partial
 		page.Skipped = max(page.Skipped, results[i].SkippedRows)
 		page.Seed = results[i].Seed
 	}
-	page.Plots = []plot{
+	page.Plots = []plot.Plot{
 		savingOverTime(results), rateOverTime(results), viewersOverTime(results),
 		startups(results), stalls(results), savingBySize(results), uploads(results),
 	}
 	for i := range page.Plots {
-		page.Plots[i].layOut()
+		page.Plots[i].LayOut()
 	}
 	return tmpl.Execute(w, page)
 }
@@ -44,7 +45,7 @@ type pageData struct {
 	Skipped  int
 	Policies []policy
 	Rows     []tableRow
-	Plots    []plot
+	Plots    []plot.Plot
 }
 
 type policy struct{ Name, Class string }
@@ -134,16 +135,16 @@ func hours(bins int, length time.Duration) float64 {
 	return (time.Duration(bins) * length).Hours()
 }
 
-func savingOverTime(results []replay.Result) plot {
-	p := plot{Title: "Saving over the day", X: "hours since the trace began", Y: "share of the bytes that came from peers", MaxY: 1}
+func savingOverTime(results []replay.Result) plot.Plot {
+	p := plot.Plot{Title: "Saving over the day", X: "hours since the trace began", Y: "share of the bytes that came from peers", MaxY: 1}
 	for i := range results {
 		r := &results[i]
 		first, last := busy(r)
-		c := curve{Name: r.Policy, Class: i}
+		c := plot.Curve{Name: r.Policy, Class: i}
 		overTime(last-first, func(from, to int) {
 			p2p, cdn := sum(r.Series.P2P, first+from, first+to), sum(r.Series.CDN, first+from, first+to)
 			if p2p+cdn > 0 {
-				c.add(hours(first+from, r.Series.BinLength), float64(p2p)/float64(p2p+cdn))
+				c.Add(hours(first+from, r.Series.BinLength), float64(p2p)/float64(p2p+cdn))
 			}
 		})
 		p.Curves = append(p.Curves, c)
@@ -151,14 +152,14 @@ func savingOverTime(results []replay.Result) plot {
 	return p
 }
 
-func rateOverTime(results []replay.Result) plot {
-	p := plot{Title: "CDN rate against the twin without peers", X: "hours since the trace began", Y: "Mbit/s"}
+func rateOverTime(results []replay.Result) plot.Plot {
+	p := plot.Plot{Title: "CDN rate against the twin without peers", X: "hours since the trace began", Y: "Mbit/s"}
 	rate := func(name string, class int, r *replay.Result, bins []int64) {
 		first, last := busy(r)
-		c := curve{Name: name, Class: class}
+		c := plot.Curve{Name: name, Class: class}
 		overTime(last-first, func(from, to int) {
 			seconds := float64(to-from) * r.Series.BinLength.Seconds()
-			c.add(hours(first+from, r.Series.BinLength), float64(sum(bins, first+from, first+to))*8/1e6/seconds)
+			c.Add(hours(first+from, r.Series.BinLength), float64(sum(bins, first+from, first+to))*8/1e6/seconds)
 		})
 		p.Curves = append(p.Curves, c)
 	}
@@ -166,23 +167,23 @@ func rateOverTime(results []replay.Result) plot {
 		rate(results[i].Policy, i, &results[i], results[i].Series.CDN)
 	}
 	if len(results) > 0 {
-		rate("twin", twinClass, &results[0], results[0].Series.TwinCDN)
+		rate("twin", plot.TwinClass, &results[0], results[0].Series.TwinCDN)
 	}
 	return p
 }
 
-func viewersOverTime(results []replay.Result) plot {
-	p := plot{Title: "Viewers online", X: "hours since the trace began", Y: "viewers"}
+func viewersOverTime(results []replay.Result) plot.Plot {
+	p := plot.Plot{Title: "Viewers online", X: "hours since the trace began", Y: "viewers"}
 	for i := range results[:min(1, len(results))] {
 		r := &results[i]
 		first, last := busy(r)
-		c := curve{Name: "viewers", Class: twinClass}
+		c := plot.Curve{Name: "viewers", Class: plot.TwinClass}
 		overTime(last-first, func(from, to int) {
 			total := 0.0
 			for j := first + from; j < min(first+to, len(r.Series.Online)); j++ {
 				total += r.Series.Online[j]
 			}
-			c.add(hours(first+from, r.Series.BinLength), total/float64(to-from))
+			c.Add(hours(first+from, r.Series.BinLength), total/float64(to-from))
 		})
 		p.Curves = append(p.Curves, c)
 	}
@@ -190,20 +191,20 @@ func viewersOverTime(results []replay.Result) plot {
 }
 
 // distribution is a curve of the share of values up to x.
-func distribution(name string, class int, values []float64) curve {
+func distribution(name string, class int, values []float64) plot.Curve {
 	slices.Sort(values)
-	c := curve{Name: name, Class: class}
+	c := plot.Curve{Name: name, Class: class}
 	share := 0.0
 	binsOf(len(values), func(_, to int) {
-		c.add(values[to-1], share)
+		c.Add(values[to-1], share)
 		share = float64(to) / float64(len(values))
-		c.add(values[to-1], share)
+		c.Add(values[to-1], share)
 	})
 	return c
 }
 
-func startups(results []replay.Result) plot {
-	p := plot{Title: "Start-up", X: "ms until the first picture", Y: "share of sessions that had started by then", MaxY: 1, LogX: true}
+func startups(results []replay.Result) plot.Plot {
+	p := plot.Plot{Title: "Start-up", X: "ms until the first picture", Y: "share of sessions that had started by then", MaxY: 1, LogX: true}
 	for i := range results {
 		var values []float64
 		for _, s := range results[i].PerSession {
@@ -216,8 +217,8 @@ func startups(results []replay.Result) plot {
 	return p
 }
 
-func stalls(results []replay.Result) plot {
-	p := plot{Title: "Stalls", X: "% of the time stalled", Y: "share of sessions that stalled no longer", MaxY: 1}
+func stalls(results []replay.Result) plot.Plot {
+	p := plot.Plot{Title: "Stalls", X: "% of the time stalled", Y: "share of sessions that stalled no longer", MaxY: 1}
 	for i := range results {
 		var values []float64
 		for _, s := range results[i].PerSession {
@@ -230,23 +231,23 @@ func stalls(results []replay.Result) plot {
 	return p
 }
 
-func savingBySize(results []replay.Result) plot {
-	p := plot{Title: "Saving against swarm size", X: "mean number of viewers", Y: "saving of a title", MaxY: 1, LogX: true, Dots: true}
+func savingBySize(results []replay.Result) plot.Plot {
+	p := plot.Plot{Title: "Saving against swarm size", X: "mean number of viewers", Y: "saving of a title", MaxY: 1, LogX: true, Dots: true}
 	for i := range results {
-		c := curve{Name: results[i].Policy, Class: i}
+		c := plot.Curve{Name: results[i].Policy, Class: i}
 		for j, s := range results[i].Swarms {
 			if j == pointsMax {
 				break
 			}
-			c.add(max(s.MeanOnline, 0.1), s.Saving)
+			c.Add(max(s.MeanOnline, 0.1), s.Saving)
 		}
 		p.Curves = append(p.Curves, c)
 	}
 	return p
 }
 
-func uploads(results []replay.Result) plot {
-	p := plot{Title: "Who uploads", X: "% of the peers, those who send least first", Y: "share of the bytes sent", MaxY: 1}
+func uploads(results []replay.Result) plot.Plot {
+	p := plot.Plot{Title: "Who uploads", X: "% of the peers, those who send least first", Y: "share of the bytes sent", MaxY: 1}
 	for i := range results {
 		var values []float64
 		total := 0.0
@@ -258,18 +259,18 @@ func uploads(results []replay.Result) plot {
 			continue
 		}
 		slices.Sort(values)
-		c := curve{Name: results[i].Policy, Class: i}
-		c.add(0, 0)
+		c := plot.Curve{Name: results[i].Policy, Class: i}
+		c.Add(0, 0)
 		so := 0.0
 		binsOf(len(values), func(from, to int) {
 			for _, v := range values[from:to] {
 				so += v
 			}
-			c.add(100*float64(to)/float64(len(values)), so/total)
+			c.Add(100*float64(to)/float64(len(values)), so/total)
 		})
 		p.Curves = append(p.Curves, c)
 	}
 	return p
 }
 
-var tmpl = template.Must(template.New("report").Parse(pageHTML))
+var tmpl = template.Must(template.New("report").Parse(plot.Templates + pageHTML))

@@ -1,4 +1,5 @@
-package report
+// Package plot draws curves as SVG. It knows nothing of what they show.
+package plot
 
 import (
 	"fmt"
@@ -6,10 +7,11 @@ import (
 	"strings"
 )
 
-// Classes of curves have a colour each in the page's style; the twin has its own.
+// Classes of curves have a colour each in Style; the twin, with which others are
+// compared, has its own.
 const (
-	classes   = 6
-	twinClass = -1
+	Classes   = 6
+	TwinClass = -1
 )
 
 // The size of a plot and of its margins, in the SVG's units.
@@ -21,25 +23,27 @@ const (
 	dotMargin               = 1.3 // keeps dots off the border of a logarithmic axis
 )
 
-// plot is a diagram. Its exported fields are what the template draws.
-type plot struct {
+// Plot is a diagram. What comes after Curves is for the template, after LayOut.
+type Plot struct {
 	Title, X, Y string
 	MaxY        float64 // 0: by the data
 	LogX, Dots  bool
-	Curves      []curve
+	Curves      []Curve
 
 	XTicks, YTicks []tick
 	Paths          []path
 	Empty          bool
 }
 
-type curve struct {
+// Curve is a line of a Plot, or its dots.
+type Curve struct {
 	Name   string
-	Class  int
+	Class  int // below Classes, or TwinClass
 	xs, ys []float64
 }
 
-func (c *curve) add(x, y float64) { c.xs, c.ys = append(c.xs, x), append(c.ys, y) }
+// Add adds a point.
+func (c *Curve) Add(x, y float64) { c.xs, c.ys = append(c.xs, x), append(c.ys, y) }
 
 type tick struct {
 	At    string
@@ -51,8 +55,8 @@ type path struct {
 	Name, Class, D string
 }
 
-// layOut works out what the template draws.
-func (p *plot) layOut() {
+// LayOut works out what the template draws.
+func (p *Plot) LayOut() {
 	minX, maxX, maxY := math.Inf(1), math.Inf(-1), p.MaxY
 	for _, c := range p.Curves {
 		for i, x := range c.xs {
@@ -88,8 +92,8 @@ func (p *plot) layOut() {
 	}
 	for _, c := range p.Curves {
 		class := "twin"
-		if c.Class != twinClass {
-			class = fmt.Sprintf("c%d", c.Class%classes)
+		if c.Class != TwinClass {
+			class = fmt.Sprintf("c%d", c.Class%Classes)
 		}
 		var d strings.Builder
 		for i := range c.xs {
@@ -107,7 +111,7 @@ func (p *plot) layOut() {
 	}
 }
 
-func (p *plot) xTicks(from, to float64) []float64 {
+func (p *Plot) xTicks(from, to float64) []float64 {
 	if !p.LogX {
 		return steps(from, to)
 	}

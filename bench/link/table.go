@@ -1,0 +1,254 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+)
+
+// A row is one target: judge makes the runs that it needs and says what they
+// showed, always the same checks in the same order.
+type row struct {
+	name, target string
+	judge        func(m *measurer) []check
+}
+
+// A check is a figure and its bound.
+type check struct {
+	what   string
+	value  float64
+	bound  float64
+	atMost bool // the bound is above
+	// command is the arguments of the run that shows the value.
+	command string
+}
+
+func atLeast(what string, value, bound float64, command string) check {
+	return check{what: what, value: value, bound: bound, command: command}
+}
+
+func atMost(what string, value, bound float64, command string) check {
+	return check{what: what, value: value, bound: bound, atMost: true, command: command}
+}
+
+func (c check) holds() bool {
+	if c.atMost {
+		return c.value <= c.bound
+	}
+	return c.value >= c.bound
+}
+
+// margin tells how far the value is from its bound, relative to it: below zero
+// it falls short.
+func (c check) margin() float64 {
+	if c.atMost {
+		return 1 - c.value/c.bound
+	}
+	return c.value/c.bound - 1
+}
+
+func (c check) String() string {
+	sign := "≥"
+	if c.atMost {
+		sign = "≤"
+	}
+	return fmt.Sprintf("%s: %.3g (%s %.3g)", c.what, c.value, sign, c.bound)
+}
+
+// A verdict is a row as measured: each check with the median of its runs.
+type verdict struct {
+	row    row
+	checks []check
+}
+
+func (v verdict) holds() bool {
+	return !slices.ContainsFunc(v.checks, func(c check) bool { return !c.holds() })
+}
+
+// worst is the check with the least margin.
+func (v verdict) worst() check {
+	return slices.MinFunc(v.checks, func(a, b check) int { return compare(a.margin(), b.margin()) })
+}
+
+func (v verdict) word() string {
+	if v.holds() {
+		return "pass"
+	}
+	return "falls short"
+}
+
+// A measurer makes the runs of rows, each once per seed.
+type measurer struct {
+	run    func(args []string, seed uint64) (*result, error)
+	traces string // folder with recorded links
+	seed   uint64
+	made   map[string]*result
+	err    error // the first; what comes after it is not run
+}
+
+// of returns the result of a run with these arguments.
+func (m *measurer) of(args string) outcome {
+	key := fmt.Sprintf("%s --seed %d", args, m.seed)
+	if m.err == nil && m.made[key] == nil {
+		r, err := m.run(strings.Fields(args), m.seed)
+		if err != nil {
+			m.err = fmt.Errorf("run %s: %w", key, err)
+		}
+		m.made[key] = r
+	}
+	return outcome{m.made[key]}
+}
+
+// An outcome is a result that may be missing after an error.
+type outcome struct{ r *result }
+
+// flow returns the figures of one flow.
+func (o outcome) flow(i int) flowResult {
+	if o.r == nil || i >= len(o.r.Flows) {
+		return flowResult{}
+	}
+	return o.r.Flows[i]
+}
+
+// measure judges a row with so many seeds and takes the medians.
+func (m *measurer) measure(r row, runs int) (verdict, error) {
+	v := verdict{row: r}
+	values := make(map[int][]float64)
+	for seed := range runs {
+		m.seed = uint64(seed + 1)
+		v.checks = r.judge(m)
+		if m.err != nil {
+			return v, m.err
+		}
+		for i, c := range v.checks {
+			values[i] = append(values[i], c.value)
+		}
+	}
+	for i := range v.checks {
+		v.checks[i].value = median(values[i])
+	}
+	return v, nil
+}
+
+// tableOptions are the arguments of "table".
+type tableOptions struct {
+	rows   []row
+	runs   int
+	traces string
+	docs   string
+	images string
+}
+
+const tableUsage = `usage: go run ./bench/link table [options]
+
+Measures the targets of congestion control, one after another, and writes them to
+docs/congestion-control.md: about 45 minutes for each of --runs. Needs Linux and root.
+
+`
+
+func parseTable(args []string, usage io.Writer) (o tableOptions, err error) {
+	fs := flag.NewFlagSet("table", flag.ContinueOnError)
+	quiet(fs)
+	var names []string
+	fs.Func("row", "`NAME` of a row to measure, and to write nothing; several times. Names: "+strings.Join(rowNames(), ", "), func(v string) error {
+		names = append(names, v)
+		return nil
+	})
+	fs.IntVar(&o.runs, "runs", 3, "runs of each, with seeds from 1; medians are taken")
+	fs.StringVar(&o.traces, "traces", "", "`FOLDER` of recorded links; without it, the row about them is left out")
+	fs.StringVar(&o.docs, "docs", documentPath, "`FILE` to write the table into, between its marks")
+	fs.StringVar(&o.images, "images", "docs/images", "`FOLDER` for the plots")
+	if err := parse(fs, args, tableUsage, usage); err != nil {
+		return o, err
+	}
+	if o.runs < 1 || o.runs > 99 {
+		return o, usageError{errors.New("--runs lies between 1 and 99")}
+	}
+	for _, r := range rows {
+		switch {
+		case len(names) > 0 && !slices.Contains(names, r.name):
+		case r.name == tracesRow && o.traces == "" && len(names) > 0:
+			return o, usageError{errors.New("the row traces needs --traces FOLDER")}
+		case r.name == tracesRow && o.traces == "":
+		default:
+			o.rows = append(o.rows, r)
+		}
+	}
+	for _, name := range names {
+		if !slices.Contains(rowNames(), name) {
+			return o, usageError{fmt.Errorf("there is no row %q; there are %s", name, strings.Join(rowNames(), ", "))}
+		}
+	}
+	if len(names) > 0 {
+		o.docs = ""
+	}
+	return o, nil
+}
+
+func rowNames() (names []string) {
+	for _, r := range rows {
+		names = append(names, r.name)
+	}
+	return names
+}
+
+// newMeasurer measures for real.
+func newMeasurer(ctx context.Context, traces string) *measurer {
+	return &measurer{traces: traces, made: make(map[string]*result), run: func(args []string, seed uint64) (*result, error) {
+		o, err := parseRun(args, io.Discard)
+		if err != nil {
+			return nil, err
+		}
+		o.scenario.Seed = seed
+		return measure(ctx, &o.scenario)
+	}}
+}
+
+// table measures the rows, prints them as they come, and writes the documents.
+func table(ctx context.Context, o tableOptions) error {
+	if o.docs != "" {
+		if err := checkMarks(o.docs); err != nil {
+			return err
+		}
+	}
+	if err := becomeRealtime(); err != nil {
+		return err
+	}
+	m := newMeasurer(ctx, o.traces)
+	var verdicts []verdict
+	for _, r := range o.rows {
+		v, err := m.measure(r, o.runs)
+		if err != nil {
+			return err
+		}
+		verdicts = append(verdicts, v)
+		if err := v.print(os.Stdout); err != nil {
+			return err
+		}
+	}
+	if o.docs == "" {
+		return nil
+	}
+	return errors.Join(writeTable(o.docs, verdicts, o.runs), m.writePlots(o.images))
+}
+
+// print writes a row as text: the target, each figure, and how to see the worst.
+func (v verdict) print(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %s\n  %s\n", v.row.name, v.row.target, v.word())
+	for _, c := range v.checks {
+		mark := "  "
+		if !c.holds() {
+			mark = "! "
+		}
+		fmt.Fprintf(&b, "  %s%s\n", mark, c)
+	}
+	fmt.Fprintf(&b, "    go run ./bench/link run %s\n\n", v.worst().command)
+	_, err := io.WriteString(w, b.String())
+	return err
+}

@@ -1,0 +1,15 @@
+//go:build !linux
+
+package main
+
+import (
+	"errors"
+	"syscall"
+)
+
+var errNotLinux = errors.New("bench/link needs Linux")
+
+func hasCongestion(string) error                    { return errNotLinux }
+func setUpTCP(syscall.RawConn, string, int) error   { return errNotLinux }
+func readTCP(syscall.RawConn) (v sample, err error) { return v, errNotLinux }
+func becomeRealtime() error                         { return errNotLinux }

@@ -1,0 +1,247 @@
+package cc
+
+import (
+	"math"
+	"slices"
+	"time"
+)
+
+const (
+	// bandwidthRounds is how long a delivery rate counts, in round trips
+	// (BBR's window: two cycles of probing of the fastest kind).
+	bandwidthRounds = 10
+
+	// rttBaseWindow is how long a scavenger remembers the path without a queue:
+	// a Cubic that fills a deep buffer does not empty it within minRTTWindow.
+	rttBaseWindow = time.Minute
+
+	// standingRounds is over how many rounds the least RTT is a queue that
+	// stands, and not one that passes.
+	standingRounds = 4
+
+	// A stretch of this length gives one value of jitter and loss.
+	stretchRounds  = 8
+	stretchTime    = 250 * time.Millisecond
+	stretchSamples = 24
+
+	// averagedJitter is over how many times the jitter a delivery rate is averaged:
+	// bounded jitter then changes it by a few percent only.
+	averagedJitter    = 5
+	maxAveragedRounds = 8
+
+	// jitterFactor corrects mean − min of few samples. It is a cliff: at 0.8
+	// half the goodput is lost at ±30 ms, and much more hides real queues.
+	jitterFactor = 1.2
+	maxJitter    = 60 * time.Millisecond
+
+	spreadFactor = 22
+
+	// jitterStretches is how many stretches the median is taken of: a queue that
+	// drains or fills within one of them does not pass for jitter.
+	jitterStretches = 5
+)
+
+// A pathModel is what a Tiered has learned about its path. All filters have
+// windows: nothing that once was true is believed for ever.
+type pathModel struct {
+	round       int64
+	bandwidth   windowedMax // bytes per second, by round
+	rttMin      windowedMin
+	rttBase     windowedMin
+	standingMax windowedMax
+	ackBytes    windowedMax                   // acknowledged at once, by round
+	standing    [standingRounds]time.Duration // least RTT of the last rounds, newest first; 0: none
+	smoothed    time.Duration
+	jitter      time.Duration
+	jitters     [jitterStretches]time.Duration // of the last stretches, newest first
+
+	// the present round
+	roundAt    int64
+	roundMin   time.Duration
+	roundBytes float64
+	roundRate  float64                         // bytes per second of the last complete round
+	marks      [maxAveragedRounds]deliveryMark // starts of the last rounds, newest first
+
+	stretch stretch
+}
+
+// A deliveryMark is how much had been delivered at a moment; at 0: none.
+type deliveryMark struct {
+	at        int64
+	delivered uint64
+}
+
+// A stretch is a run of rounds over which jitter and loss are averaged.
+type stretch struct {
+	at      int64
+	rounds  int
+	rttMin  time.Duration // of quiet samples, as is what follows
+	rttSum  time.Duration
+	samples int
+
+	round    spread // of the present round
+	spreads  time.Duration
+	spreadOf int // rounds
+}
+
+// A spread is the least and the sum of some round trips.
+type spread struct {
+	least, sum time.Duration
+	samples    int
+}
+
+func (s *spread) add(rtt time.Duration) {
+	if s.samples == 0 || rtt < s.least {
+		s.least = rtt
+	}
+	s.sum += rtt
+	s.samples++
+}
+
+func (s *spread) aboveLeast() time.Duration { return s.sum/time.Duration(s.samples) - s.least }
+
+func (m *pathModel) known() bool { return m.rttMin.set }
+
+func (m *pathModel) minRTT() time.Duration { return time.Duration(m.rttMin.value()) }
+
+func (m *pathModel) bytesPerSec() float64 { return float64(m.bandwidth.value()) }
+
+// acked takes the measurements of one ACK.
+func (m *pathModel) acked(at int64, s Sample, quiet bool) {
+	if s.RoundStart {
+		m.round++
+	}
+	m.roundBytes += float64(s.AckedBytes + s.LateBytes)
+	m.ackBytes.add(m.round, int64(min(s.AckedBytes, maxAckedAtOnce)), bandwidthRounds)
+	if s.AppLimited {
+		m.marks = [maxAveragedRounds]deliveryMark{}
+	}
+	rate := int64(min(s.DeliveryRate, m.averageRate(at, s.Delivered)))
+	if rate > 0 && (!s.AppLimited || rate > m.bandwidth.value()) {
+		m.bandwidth.add(m.round, rate, bandwidthRounds)
+	}
+	if s.RTT <= 0 {
+		return
+	}
+	m.smoothed = ewma(m.smoothed, s.RTT, 8)
+	m.rttMin.add(at, int64(s.RTT), int64(minRTTWindow))
+	m.rttBase.add(at, int64(s.RTT), int64(rttBaseWindow))
+	if m.roundMin == 0 || s.RTT < m.roundMin {
+		m.roundMin = s.RTT
+	}
+	if quiet {
+		m.stretch.sample(s.RTT)
+	}
+}
+
+// endRound closes the round that the present ACK ends.
+func (m *pathModel) endRound(at int64, delivered uint64) {
+	copy(m.marks[1:], m.marks[:])
+	m.marks[0] = deliveryMark{at, delivered}
+	if elapsed := time.Duration(at - m.roundAt); elapsed > 0 && m.roundAt > 0 {
+		m.roundRate = m.roundBytes / elapsed.Seconds()
+	}
+	m.roundAt, m.roundBytes = at, 0
+	m.stretch.endRound()
+	copy(m.standing[1:], m.standing[:])
+	m.standing[0], m.roundMin = m.roundMin, 0
+	if q := m.standingRTT(standingRounds); q > 0 {
+		m.standingMax.add(at, int64(q), int64(minRTTWindow))
+	}
+}
+
+// averageRate is the rate of delivery over as many rounds as outweigh jitter, or
+// no limit where that is not known: jitter squeezes single flights, and a filter
+// that keeps the best of them would believe in a faster path than there is.
+func (m *pathModel) averageRate(at int64, delivered uint64) float64 {
+	for _, mark := range m.marks {
+		if mark.at == 0 {
+			break
+		}
+		elapsed := time.Duration(at - mark.at)
+		if elapsed >= max(averagedJitter*m.jitter, m.minRTT()) {
+			return float64(delivered-mark.delivered) / elapsed.Seconds()
+		}
+	}
+	return math.Inf(1)
+}
+
+// standingRTT is the least RTT of the last n rounds; 0: not measured.
+func (m *pathModel) standingRTT(n int) time.Duration {
+	var least time.Duration
+	for _, rtt := range m.standing[:n] {
+		if rtt > 0 && (least == 0 || rtt < least) {
+			least = rtt
+		}
+	}
+	return least
+}
+
+// queue is the delay that has stood above rttMin for the last n rounds.
+func (m *pathModel) queue(n int) time.Duration { return max(m.standingRTT(n)-m.minRTT(), 0) }
+
+// span is rttMax − rttMin of the talk's rules, on standing round trips.
+func (m *pathModel) span() time.Duration {
+	return max(time.Duration(m.standingMax.value())-m.minRTT(), 0)
+}
+
+// foreignQueue is the queue from which on somebody else must be filling it: more
+// than jitter and what our own probes leave.
+func (m *pathModel) foreignQueue() time.Duration {
+	return max(5*time.Millisecond, m.minRTT()/8) + m.jitter/3
+}
+
+// ackTime is how long packets wait at the receiver for their ACK, at most: the
+// window must cover them beside what the path holds.
+func (m *pathModel) ackTime() time.Duration {
+	if m.bandwidth.value() <= 0 {
+		return maxAckDelay
+	}
+	return min(time.Duration(float64(m.ackBytes.value())/m.bytesPerSec()*float64(time.Second)), maxAckDelay)
+}
+
+func (s *stretch) sample(rtt time.Duration) {
+	if s.samples == 0 || rtt < s.rttMin {
+		s.rttMin = rtt
+	}
+	s.rttSum += rtt
+	s.samples++
+	s.round.add(rtt)
+}
+
+func (s *stretch) endRound() {
+	if s.round.samples >= 3 {
+		s.spreads += s.round.aboveLeast()
+		s.spreadOf++
+	}
+	s.round = spread{}
+}
+
+func (s *stretch) over(at int64) bool {
+	return s.rounds >= stretchRounds && time.Duration(at-s.at) >= stretchTime && s.samples >= stretchSamples
+}
+
+// learnJitter takes the jitter of a complete stretch: the median of the last few. A stretch
+// during which a queue stood shows how that queue moved, and not the path.
+func (m *pathModel) learnJitter(at int64) {
+	s := &m.stretch
+	j := min(time.Duration(jitterFactor*float64(s.mean()-s.rttMin)), maxJitter)
+	if s.spreadOf > 0 {
+		j = min(j, spreadFactor*s.spreads/time.Duration(s.spreadOf)/10)
+	}
+	j = max(j, 1)
+	if j > m.jitter && s.rttMin-m.minRTT() > m.foreignQueue() {
+		return
+	}
+	copy(m.jitters[1:], m.jitters[:])
+	m.jitters[0] = j
+	known := m.jitters
+	n := 0
+	for n < len(known) && known[n] > 0 {
+		n++
+	}
+	slices.Sort(known[:n])
+	m.jitter = known[n/2]
+}
+
+func (s *stretch) mean() time.Duration { return s.rttSum / time.Duration(s.samples) }

@@ -1,0 +1,91 @@
+package cc
+
+import "time"
+
+const (
+	// minYieldBytes is a quarter of a packet per round trip: beside a greedy flow
+	// even one packet per round trip may be 5 % of a slow line.
+	minYieldBytes = PacketBytes / 4
+
+	// yieldGain paces a little above window/RTT.
+	yieldGain = 1.1
+
+	// foreignCuts rounds in a row would have emptied a queue of our own.
+	foreignCuts = 3
+
+	// After meeting somebody the window grows by heldGrowth packets a round trip
+	// only: Cubic needs seconds to take what was left to it.
+	yieldHold  = 10 * time.Second
+	heldGrowth = 1.0 / 16
+)
+
+// yieldState tells a queue of our own, which goes when we shrink, from another's.
+type yieldState struct {
+	cuts      int   // rounds in a row in which the queue made us shrink
+	heldUntil int64 // somebody was there, and may not have what it can get yet
+}
+
+func (y *yieldState) hold(at int64) { y.heldUntil = at + int64(yieldHold) }
+
+// yield is the window of the tier that yields: it grows by a packet or two a round
+// trip while the queue is below its target, and shrinks the more the further the
+// queue is above it, whoever filled it.
+func (c *Tiered) yield(at int64, s Sample) {
+	m := &c.path
+	target := c.params.queueTarget + m.jitter
+	queue := max(m.standing[0]-time.Duration(m.rttBase.value()), 0)
+	if s.RoundStart {
+		if queue > target {
+			over := float64(queue)/float64(target) - 1
+			c.windowBytes *= 1 - min(0.5, 0.5*over+0.15)
+			c.yielding.cuts++
+		} else {
+			c.yielding.cuts = 0
+		}
+		if c.yielding.cuts >= foreignCuts {
+			c.yielding.hold(at)
+		}
+	}
+	if queue < target*3/4 && s.WindowLimited {
+		packets := 1.0
+		switch {
+		case at < c.yielding.heldUntil:
+			packets = heldGrowth
+		case queue < target/4:
+			packets = 2
+		}
+		c.windowBytes += packets * PacketBytes * float64(s.AckedBytes) / max(c.windowBytes, PacketBytes)
+	}
+	limit := max(InitialWindowBytes, 2.5*bytesAt(m.bytesPerSec(), m.smoothed+m.ackTime()))
+	c.windowBytes = min(max(c.windowBytes, minYieldBytes), limit)
+}
+
+// beginYielding takes over a window of another tier. Where somebody else was
+// queueing it gives way at once: a cut is always safe.
+func (c *Tiered) beginYielding(at int64, windowBytes float64) {
+	m := &c.path
+	queue := m.queue(1) > c.params.queueTarget+m.jitter
+	foreign := c.compete.on || c.compete.leftAt > 0 && time.Duration(at-c.compete.leftAt) < rejoinTime || c.drain.suspicion > 0
+	c.compete.on = false
+	c.windowBytes = min(windowBytes, max(float64(c.inFlight), minTieredWindow))
+	if !c.filled {
+		return
+	}
+	if queue || foreign {
+		c.windowBytes = minTieredWindow
+		c.yielding.hold(at)
+	}
+	c.toCruise()
+	c.drain.at = at
+}
+
+// endYielding hands the window to a tier that does not yield. If somebody fills
+// the queue, the flow joins as a new one would, from where it is.
+func (c *Tiered) endYielding(at int64, windowBytes float64) {
+	c.toCruise()
+	c.probe.next = c.path.round
+	if c.path.queue(1) > c.path.foreignQueue() {
+		c.compete.enter(at, windowBytes, c.params.keep)
+		c.compete.slowStart = true
+	}
+}

@@ -1,0 +1,332 @@
+package cc
+
+import "time"
+
+// A TierController is a Controller whose aggressiveness follows the urgency of
+// what it carries.
+type TierController interface {
+	Controller
+	SetTier(now time.Time, t Tier)
+	Tier() Tier
+	// Mode names what the controller is doing, for people.
+	Mode() string
+}
+
+// phase is where a Tiered is in finding and keeping the path's bandwidth.
+type phase uint8
+
+const (
+	startup phase = iota
+	drainStartup
+	cruise
+	probeUp
+	probeDown
+	drainTest
+)
+
+const (
+	// startupGain doubles the rate within a round trip (4·ln 2, BBR §4.3.1).
+	startupGain = 2.77
+	// cruiseGain leaves a little of the measured bandwidth, so that a queue
+	// that came by chance goes away.
+	cruiseGain = 0.985
+	drainGain  = 0.5
+	// competeGain keeps the window the limit while competing, as Cubic's.
+	competeGain = cubicPacingGain
+	// minTieredWindow keeps acknowledgements coming.
+	minTieredWindow = 4 * PacketBytes
+)
+
+// Tiered keeps in flight what the path holds and no more, whatever the loss:
+// bandwidth and round trip come from windowed filters, growth from probes, and
+// losses count as congestion only while a queue stands or when there are more of
+// them than the path has by itself. The tier says how far each of that goes.
+// Beside a flow that keeps the queue filled it competes as Cubic does; in its
+// slowest tier it yields to everybody.
+type Tiered struct {
+	// constant
+	begun time.Time
+	group *Group // nil: alone
+
+	tier   Tier
+	params *tierParams
+
+	phase  phase
+	filled bool // the bandwidth has been found
+	gain   float64
+	path   pathModel
+	losses lossAccount
+
+	windowBytes float64 // of startup, and of the tier that yields
+	start       startupState
+	probe       probeState
+	drain       drainState
+	drop        dropDetector
+	compete     competition
+	yielding    yieldState
+
+	// Bounds below the measured bandwidth, in bytes per second; 0: none.
+	delayBound float64 // after congestion, relaxed by quiet rounds
+	lossBound  float64 // of the governor, relaxed by stretches without loss
+
+	recoverySince time.Time
+	cruiseRound   int64 // the round in which the present cruise began
+	inFlight      int
+	sentAt        int64 // when the last packet left
+}
+
+// NewTiered returns a Tiered for a channel that begins now.
+func NewTiered(now time.Time, t Tier) *Tiered {
+	c := &Tiered{begun: now.Add(-time.Nanosecond), recoverySince: now.Add(-time.Nanosecond)}
+	c.tier, c.params = min(t, Slow), &tierTable[min(t, Slow)]
+	c.startOver(InitialWindowBytes)
+	return c
+}
+
+// Tier is part of TierController.
+func (c *Tiered) Tier() Tier { return c.tier }
+
+// Mode is part of TierController.
+func (c *Tiered) Mode() string {
+	switch {
+	case c.phase == startup:
+		return "startup"
+	case c.phase == drainTest || c.phase == drainStartup:
+		return "drain"
+	case c.params.yields:
+		return "yield"
+	case c.compete.on:
+		return "compete"
+	case c.phase == probeUp:
+		return "probe"
+	default:
+		return "cruise"
+	}
+}
+
+// SetTier is part of TierController. No filter is lost, and the window does not
+// jump; a flow that had been yielding ramps up like a new one, from where it is.
+func (c *Tiered) SetTier(now time.Time, t Tier) {
+	t = min(t, Slow)
+	if t == c.tier {
+		return
+	}
+	yielded, window := c.params.yields, float64(c.WindowBytes())
+	c.tier, c.params = t, &tierTable[t]
+	switch {
+	case c.params.yields && !yielded:
+		c.beginYielding(c.clock(now), window)
+	case !c.params.yields && yielded && c.filled:
+		c.endYielding(c.clock(now), window)
+	}
+}
+
+// Sent is part of Controller.
+func (c *Tiered) Sent(now time.Time, bytes, inFlight int) {
+	at := c.clock(now)
+	if inFlight == bytes && c.sentAt > 0 {
+		c.resume(at, time.Duration(at-c.sentAt))
+	}
+	c.sentAt, c.inFlight = at, inFlight
+}
+
+// Acked is part of Controller.
+func (c *Tiered) Acked(now time.Time, s Sample) {
+	at := c.clock(now)
+	c.inFlight = s.InFlight
+	quiet := c.quiet()
+	c.path.acked(at, s, quiet)
+	c.losses.arrived(s, quiet)
+	if !c.path.known() {
+		return
+	}
+	if c.drop.acked(at, s, &c.path) {
+		c.dropped(s)
+	}
+	if s.RoundStart {
+		c.endRound(at, s.Delivered)
+	}
+	if s.CEPackets > 0 && s.SentAt.After(c.recoverySince) {
+		c.congested(now)
+	}
+	c.advance(now, at, s)
+}
+
+// Lost is part of Controller.
+func (c *Tiered) Lost(now time.Time, l Loss) {
+	c.inFlight = l.InFlight
+	c.losses.gone(float64(l.Bytes))
+	switch {
+	case l.Persistent:
+		c.startOver(minTieredWindow)
+	case c.takenForRandom():
+		if c.quiet() {
+			c.losses.quietRandom += float64(l.Bytes)
+		}
+	case c.filled && l.SentAt.After(c.recoverySince):
+		c.congested(now)
+	}
+}
+
+// WindowBytes is part of Controller.
+func (c *Tiered) WindowBytes() int {
+	return int(min(c.window(), MaxWindowBytes))
+}
+
+// PacingBytesPerSec is part of Controller.
+func (c *Tiered) PacingBytesPerSec() float64 {
+	bandwidth := c.path.bytesPerSec()
+	srtt := max(c.path.smoothed, minPacingRTT).Seconds()
+	switch {
+	case !c.path.known():
+		return startupGain * c.windowBytes / initialRTT.Seconds()
+	case c.phase == startup:
+		return startupGain * max(bandwidth, c.windowBytes/srtt/2)
+	case c.params.yields:
+		return yieldGain * c.window() / srtt
+	case c.compete.on:
+		return competeGain * c.window() / srtt
+	default:
+		return max(c.gain*c.rate()/c.arriving(), minTieredWindow/srtt)
+	}
+}
+
+// clock turns a moment into nanoseconds since the channel began, at least 1.
+func (c *Tiered) clock(now time.Time) int64 { return max(int64(now.Sub(c.begun)), 1) }
+
+func (c *Tiered) window() float64 {
+	switch {
+	case c.phase == startup:
+		return c.windowBytes
+	case c.phase == drainTest:
+		return c.drainWindow()
+	case c.params.yields:
+		return max(c.windowBytes, minYieldBytes)
+	case c.compete.on:
+		return max(c.compete.windowBytes, minTieredWindow)
+	case c.phase == probeUp:
+		return max(c.modelWindow(c.gain), minTieredWindow)
+	default:
+		return max(c.modelWindow(1), minTieredWindow)
+	}
+}
+
+// modelWindow is what may be in flight at a multiple of the rate: what the path
+// holds, jitter and losses included, a small queue of our own, what waits for
+// its ACK, and K.
+func (c *Tiered) modelWindow(gain float64) float64 {
+	m := &c.path
+	hold := time.Duration(gain*float64(m.minRTT()+m.jitter)) + c.params.ownQueue + m.ackTime()
+	return bytesAt(c.rate(), hold)/c.arriving() + c.params.extraBytes
+}
+
+// rate is the bandwidth within the bounds of congestion.
+func (c *Tiered) rate() float64 {
+	r := c.path.bytesPerSec()
+	if c.delayBound > 0 {
+		r = min(r, c.delayBound)
+	}
+	if c.lossBound > 0 {
+		r = min(r, c.lossBound)
+	}
+	return r
+}
+
+// arriving is the part that random loss leaves, within what may be made up for.
+func (c *Tiered) arriving() float64 {
+	return 1 - c.losses.randomLoss(0.06)
+}
+
+// quiet tells that neither probes nor drains disturb what is measured now.
+func (c *Tiered) quiet() bool {
+	return !c.filled || c.params.yields || c.compete.on ||
+		c.phase == cruise && c.path.round > c.cruiseRound+1
+}
+
+func (c *Tiered) endRound(at int64, delivered uint64) {
+	m := &c.path
+	m.endRound(at, delivered)
+	c.losses.endRound()
+	if c.delayBound > 0 && m.queue(1) < c.params.ownQueue+m.minRTT()/10+m.jitter {
+		if c.delayBound *= 1.25; c.delayBound >= m.bytesPerSec() {
+			c.delayBound = 0
+		}
+	}
+	if c.phase == cruise || !c.filled {
+		m.stretch.rounds++
+	}
+	if m.stretch.over(at) {
+		if !c.compete.on {
+			m.learnJitter(at)
+		}
+		c.govern(at)
+		c.suspect(at)
+		m.stretch = stretch{at: at}
+	}
+}
+
+// takenForRandom is the talk's loss filter (γ), on the standing round trip: a
+// queue that overflows stands high. It holds only while the loss rate itself is ordinary.
+func (c *Tiered) takenForRandom() bool {
+	p, m := c.params, &c.path
+	base := c.losses.baseline()
+	switch {
+	case c.params.yields:
+		if c.losses.roundRatio > p.lossCap+lossNoise(base, c.windowBytes/PacketBytes) {
+			return false
+		}
+	case c.compete.on:
+		if c.losses.roundRatio > base+p.lossTolerance+lossNoise(base, c.compete.windowBytes/PacketBytes) {
+			return false
+		}
+	}
+	if !p.yields && !c.compete.on && m.smoothed-m.minRTT() > m.jitter+p.ownQueue+max(4*time.Millisecond, m.minRTT()/10)+m.jitter/4 {
+		return false
+	}
+	span := max(m.span(), 2*time.Millisecond)
+	return m.queue(standingRounds) < time.Duration(p.filter*float64(span))+m.jitter*6/10
+}
+
+// congested backs off, once for all losses of a flight (RFC 9002 §7.3.2).
+func (c *Tiered) congested(now time.Time) {
+	if !c.filled {
+		return
+	}
+	c.recoverySince = now
+	p := c.params
+	switch {
+	case p.yields:
+		c.windowBytes = max(c.windowBytes*p.keep, minYieldBytes)
+	case c.compete.on:
+		halfBDP := bytesAt(c.path.bytesPerSec(), c.path.minRTT()) / 2
+		c.compete.backOff(p.keep, max(halfBDP, minCompeteBytes))
+	default:
+		// The talk's max(BDP, α·window), in rates: what is being delivered is the BDP.
+		c.delayBound = min(c.rate(), max(0.8*c.path.roundRate, p.keep*c.rate()))
+	}
+}
+
+// startOver looks for the bandwidth anew, from the given window.
+func (c *Tiered) startOver(windowBytes float64) {
+	c.phase, c.filled, c.gain = startup, false, startupGain
+	c.compete.on = false
+	c.windowBytes = windowBytes
+	c.delayBound, c.lossBound = 0, 0
+	c.start = startupState{queue: c.path.queue(1)}
+	c.probe.every = c.params.probeEveryMin
+}
+
+// resume comes after a pause with nothing in flight (RFC 7661). What is known of
+// the path is kept as long as the filters would keep it, for pacing spreads what
+// the window allows; afterwards it is not known.
+func (c *Tiered) resume(at int64, pause time.Duration) {
+	if pause > minRTTWindow {
+		c.path.bandwidth, c.path.standing = windowedMax{}, [standingRounds]time.Duration{}
+		c.startOver(InitialWindowBytes)
+	}
+	if pause > c.path.smoothed {
+		c.drain.at = at // nothing of ours was in any queue
+	}
+	c.path.roundAt, c.path.marks = 0, [maxAveragedRounds]deliveryMark{}
+	c.drop = dropDetector{}
+}
