@@ -28,15 +28,14 @@ func (x *competition) enter(at int64, windowBytes, keep float64) {
 	}
 	windowBytes = max(windowBytes, minCompeteBytes)
 	x.on, x.windowBytes, x.drained, x.slowStart = true, windowBytes, 0, false
-	x.curve = curve{beta: keep, wMax: windowBytes / PacketBytes, wPrior: windowBytes / PacketBytes}
+	x.curve = curve{beta: keep, weight: 1, wMax: windowBytes / PacketBytes, wPrior: windowBytes / PacketBytes}
 }
 
 func (x *competition) leave(at int64) {
 	x.on, x.leftAt, x.leftBytes = false, at, x.windowBytes
 }
 
-// acked grows the window. weight is this channel's part of one Cubic's place:
-// shares go with the square root of the growth.
+// acked grows the window. weight is this channel's part of one Cubic's place.
 func (x *competition) acked(now time.Time, ackedBytes int, srtt time.Duration, weight float64) {
 	if x.slowStart {
 		x.windowBytes = min(x.windowBytes+float64(ackedBytes)*weight, MaxWindowBytes)
@@ -46,7 +45,8 @@ func (x *competition) acked(now time.Time, ackedBytes int, srtt time.Duration, w
 	if x.curve.epoch.IsZero() {
 		x.curve.begin(now, window)
 	}
-	acked := float64(ackedBytes) / PacketBytes * weight * weight
+	acked := float64(ackedBytes) / PacketBytes
+	x.curve.weight = weight
 	x.windowBytes = min(PacketBytes*x.curve.grow(window, acked, now.Sub(x.curve.epoch), srtt), MaxWindowBytes)
 }
 

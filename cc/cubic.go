@@ -39,6 +39,7 @@ type Cubic struct {
 // A curve is RFC 9438's window as a function of time; windows in segments.
 type curve struct {
 	beta   float64   // what a reduction leaves
+	weight float64   // part of one flow's place that is aimed at
 	epoch  time.Time // zero: has not begun
 	wMax   float64   // window just before the last reduction, or less (fast convergence)
 	k      float64   // seconds from the epoch's start until wMax is reached again
@@ -60,7 +61,7 @@ func NewCubic(now time.Time) Controller {
 		windowBytes:    InitialWindowBytes,
 		thresholdBytes: math.Inf(1),
 		hystart:        newHyStart(),
-		curve:          curve{beta: cubicBeta},
+		curve:          curve{beta: cubicBeta, weight: 1},
 		recoverySince:  now.Add(-time.Nanosecond),
 	}
 }
@@ -213,7 +214,13 @@ func (v *curve) grow(window, acked float64, t, srtt time.Duration) float64 {
 	if v.wEst >= v.wPrior {
 		alpha = 1 // as Reno from here on (RFC 9438 §4.3)
 	}
-	v.wEst += alpha * acked / window
+	// Reno's window goes with the square root of its growth, Cubic's with the
+	// fourth root of C (RFC 9438 §5.1), which is that of the clock's third power.
+	v.wEst += alpha * acked / window * v.weight * v.weight
+	if v.weight != 1 {
+		slow := math.Pow(v.weight, 4.0/3)
+		t, srtt = time.Duration(slow*float64(t)), time.Duration(slow*float64(srtt))
+	}
 	if v.at(t) < v.wEst {
 		return max(window, v.wEst)
 	}

@@ -126,9 +126,9 @@ func (c *Tiered) judgeDrain(at int64, queue time.Duration) {
 }
 
 // weight is the channel's part of the one place that its group takes.
-func (c *Tiered) weight() float64 {
+func (c *Tiered) weight(now time.Time) float64 {
 	if c.group == nil {
 		return 1
 	}
-	return c.group.weight(c)
+	return c.group.weight(now, c)
 }

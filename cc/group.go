@@ -1,26 +1,35 @@
 package cc
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 const (
 	// drainSlot is the rhythm in which the channels of a group drain.
-	drainSlot = 3 * time.Second
+	drainSlot = drainEveryCompete
 
 	// groupMemory is how long a channel counts after it last competed.
 	groupMemory = time.Second
 )
 
 // A Group is the channels that share one access link. They drain in the same
-// moments, or each would take the others' queue for the path's, and together take
-// one flow's place beside a flow that fills the queue.
+// moments, or each would take the others' queue for the path's, and together
+// take one flow's place beside a flow that fills the queue.
 //
-// Its channels must have one owner, who serializes all calls. A channel need not
-// leave: one that is silent does not count.
+// Its channels have one owner, who serializes all calls. A channel need not leave:
+// one that is silent does not count. The zero value is ready for use.
 type Group struct {
-	members []*Tiered
+	competing []competitor
 }
 
-// NewTiered returns a Tiered that belongs to the group.
+type competitor struct {
+	controller *Tiered
+	seen       time.Time
+}
+
+// NewTiered returns a Tiered that belongs to the group. It may be called from
+// anywhere; the group learns of the channel when that competes.
 func (g *Group) NewTiered(now time.Time, t Tier) *Tiered {
 	c := NewTiered(now, t)
 	c.group = g
@@ -30,5 +39,15 @@ func (g *Group) NewTiered(now time.Time, t Tier) *Tiered {
 // slot counts the common drains.
 func (g *Group) slot(now time.Time) int64 { return now.UnixNano() / int64(drainSlot) }
 
-// weight is one n-th, of n members that compete now.
-func (g *Group) weight(c *Tiered) float64 { return 1 }
+// weight is c's part of one flow's place: one n-th, where n compete.
+func (g *Group) weight(now time.Time, c *Tiered) float64 {
+	g.competing = slices.DeleteFunc(g.competing, func(o competitor) bool {
+		return o.controller != c && now.Sub(o.seen) > groupMemory
+	})
+	if i := slices.IndexFunc(g.competing, func(o competitor) bool { return o.controller == c }); i >= 0 {
+		g.competing[i].seen = now
+	} else {
+		g.competing = append(g.competing, competitor{c, now})
+	}
+	return 1 / float64(len(g.competing))
+}

@@ -26,7 +26,7 @@ const (
 
 	// averagedJitter is over how many times the jitter a delivery rate is averaged:
 	// bounded jitter then changes it by a few percent only.
-	averagedJitter    = 8
+	averagedJitter    = 5
 	maxAveragedRounds = 8
 
 	// jitterFactor corrects mean − min of few samples. It is a cliff: at 0.8
@@ -34,7 +34,7 @@ const (
 	jitterFactor = 1.2
 	maxJitter    = 60 * time.Millisecond
 
-	spreadFactor = 26
+	spreadFactor = 22
 
 	// jitterStretches is how many stretches the median is taken of: a queue that
 	// drains or fills within one of them does not pass for jitter.

@@ -18,6 +18,7 @@ type probeState struct {
 	next      int64 // round of the next
 	round     int64 // in which the present phase began
 	rounds    int   // of the present probe
+	at        int64 // when it began, or last found more
 	bandwidth float64
 }
 
@@ -25,6 +26,9 @@ const (
 	probeGrowth  = 1.06 // a probe that delivers so much more goes on
 	probeFaster  = 1.25 // and by so much faster
 	maxProbeGain = 2
+
+	// startupQueue is what startup may build before it ends.
+	startupQueue = 8 * time.Millisecond
 )
 
 func (s *probeState) postpone(every, round int64, p *tierParams) {
@@ -49,14 +53,14 @@ func (c *Tiered) advance(now time.Time, at int64, s Sample) {
 			c.yield(at, s)
 		case c.compete.on:
 			if s.WindowLimited && s.AckedBytes > 0 {
-				c.compete.acked(now, s.AckedBytes, c.path.smoothed, c.weight())
+				c.compete.acked(now, s.AckedBytes, c.path.smoothed, c.weight(now))
 			}
 		case s.RoundStart && !s.AppLimited && c.path.round >= c.probe.next:
-			c.beginProbe()
+			c.beginProbe(at)
 		}
 	case probeUp:
 		if s.RoundStart && c.path.round > c.probe.round {
-			c.judgeProbe()
+			c.judgeProbe(at)
 		}
 	case probeDown:
 		if float64(c.inFlight) <= c.pathBytes() || c.path.round > c.probe.round+1 {
@@ -78,7 +82,7 @@ func (c *Tiered) startUp(at int64, s Sample) {
 	m := &c.path
 	bandwidth := m.bytesPerSec()
 	if s.WindowLimited {
-		limit := max(InitialWindowBytes, 2.5*bytesAt(bandwidth, m.smoothed+m.ackTime()))
+		limit := max(InitialWindowBytes, 2*bytesAt(bandwidth, m.minRTT()+max(m.jitter, startupQueue)+m.ackTime()))
 		c.windowBytes = min(c.windowBytes+float64(s.AckedBytes), max(limit, c.windowBytes))
 	}
 	if !s.RoundStart || s.AppLimited {
@@ -89,7 +93,7 @@ func (c *Tiered) startUp(at int64, s Sample) {
 	} else {
 		c.start.stuck++
 	}
-	queued := m.queue(2)-c.start.queue > max(8*time.Millisecond, m.minRTT()/4)+m.jitter
+	queued := m.queue(2)-c.start.queue > max(startupQueue, m.minRTT()/4)+m.jitter
 	if c.start.stuck >= 3 || queued && c.start.stuck >= 1 || c.losses.roundRatio > c.params.lossCap {
 		c.filled = true
 		c.drain.at = at
@@ -107,7 +111,7 @@ func (c *Tiered) toCruise() {
 
 // beginProbe tries a higher rate, unless the queue stands high (the talk's loss
 // avoidance, β).
-func (c *Tiered) beginProbe() {
+func (c *Tiered) beginProbe(at int64) {
 	m, p := &c.path, c.params
 	span := max(m.span(), m.minRTT()/2)
 	if c.delayBound > 0 || m.queue(standingRounds) > time.Duration(p.avoid*float64(span))+m.jitter/3 {
@@ -115,11 +119,11 @@ func (c *Tiered) beginProbe() {
 		return
 	}
 	c.phase, c.gain = probeUp, p.probeGain
-	c.probe.bandwidth, c.probe.rounds, c.probe.round = m.bytesPerSec(), 0, m.round
+	c.probe.bandwidth, c.probe.rounds, c.probe.round, c.probe.at = m.bytesPerSec(), 0, m.round, at
 }
 
 // judgeProbe ends a probe that finds nothing, and speeds up one that does.
-func (c *Tiered) judgeProbe() {
+func (c *Tiered) judgeProbe(at int64) {
 	m, p := &c.path, c.params
 	c.probe.rounds++
 	bandwidth := m.bytesPerSec()
@@ -133,9 +137,9 @@ func (c *Tiered) judgeProbe() {
 			c.lossBound = 0
 		}
 	case !lossy && grew:
-		c.probe.bandwidth = bandwidth
+		c.probe.bandwidth, c.probe.at = bandwidth, at
 		c.gain = min(c.gain*probeFaster, maxProbeGain)
-	case lossy || c.probe.rounds >= 2:
+	case lossy || c.probe.rounds >= 2 && time.Duration(at-c.probe.at) >= averagedJitter*m.jitter+m.minRTT():
 		switch {
 		case c.probe.rounds > 3: // it has found much: look again soon
 			c.probe.every = p.probeEveryMin

@@ -44,7 +44,8 @@ type Config struct {
 	// Transport carries HTTP requests to the origin. Default: one of its own.
 	Transport http.RoundTripper
 	// NewController makes the congestion controller of each data channel.
-	// Default: Cubic (RFC 9438).
+	// Default: one whose aggressiveness follows the urgency of the requests
+	// (cc.Tiered); those of all channels share the uplink as one.
 	NewController func(now time.Time) cc.Controller
 	// Seed makes the core's tie-breaking reproducible. Default: from the peer's ID.
 	Seed uint64

@@ -3,6 +3,7 @@ package engine
 import (
 	"time"
 
+	"shoal/cc"
 	"shoal/engine/swarm"
 	"shoal/engine/transport"
 	"shoal/internal/wire"
@@ -106,6 +107,7 @@ func (l *loop) sendChunks(now time.Time, s swarm.Serve) int {
 		l.core.Readable(now, s.Piece, false)
 		return 0
 	}
+	p.channel.SetTier(now, cc.Tier(s.Tier))
 	n := 0
 	for chunk := range wire.ChunksPerPiece {
 		from := chunk * wire.ChunkBytes

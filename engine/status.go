@@ -79,6 +79,8 @@ type LeechStatus struct {
 	RTTMillis         float64 `json:"rtt_ms"`
 	WindowBytes       int     `json:"window_bytes"`
 	PacingBytesPerSec float64 `json:"pacing_bytes_per_sec"`
+	Tier              string  `json:"tier"` // "fast", "medium" or "slow"
+	Mode              string  `json:"mode"` // what its congestion control is doing; "": nothing
 }
 
 // CacheStatus is the store.
@@ -178,6 +180,7 @@ func (l *loop) fill(now time.Time, st *Status) {
 			st.Leeches = append(st.Leeches, LeechStatus{
 				ID: s.ID.Hex(), Addr: p.session.RemoteAddr().String(), SentBytes: s.Sent,
 				RTTMillis: millis(c.RTT), WindowBytes: c.WindowBytes, PacingBytesPerSec: c.PacingBytesPerSec,
+				Tier: c.Tier.String(), Mode: c.Mode,
 			})
 		}
 	}

@@ -116,7 +116,7 @@ func takeSwarmPictures(t *testing.T, viewFile string, ids []string) {
 }
 
 // restless are the fields that change while nothing happens, each by itself.
-var restless = regexp.MustCompile(`^uptime_s$|^seeds\..*\.(score|rtt_ms|loss|rate_bytes_per_sec|frozen_ms|grade)$|^leeches\..*\.(rtt_ms|window_bytes|pacing_bytes_per_sec)$|^viewers\.`)
+var restless = regexp.MustCompile(`^uptime_s$|^seeds\..*\.(score|rtt_ms|loss|rate_bytes_per_sec|frozen_ms|grade)$|^leeches\..*\.(rtt_ms|window_bytes|pacing_bytes_per_sec|tier|mode)$|^viewers\.`)
 
 // element is what a numeric element of the dashboard holds and reads.
 type element struct{ Value, Text string }

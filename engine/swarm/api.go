@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"shoal/internal/wire"
+	"shoal/scheduler"
 )
 
 // Handles that the core gives out. They are small, dense and local to one
@@ -245,6 +246,7 @@ type Serve struct {
 	Piece  Piece
 	Handle uint16 // ours, as announced to that leech
 	Mask   uint64
+	Tier   scheduler.Tier // in which the channel is to carry it
 }
 
 // Bytes counts verified payload by source. Duplicate and HashFailed bytes are

@@ -46,6 +46,7 @@ type peer struct {
 	ours      []File  // by handle; by file see file.handles
 	queue     []serve // by deadline
 	queued    int     // chunks in queue
+	tier      channelTier
 	leechedAt time.Time
 
 	loss           float64

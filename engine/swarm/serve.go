@@ -30,6 +30,7 @@ type serve struct {
 	handle   uint16
 	mask     uint64
 	deadline time.Time
+	tier     scheduler.Tier
 	loaded   bool // the shell holds the piece in memory
 }
 
@@ -66,7 +67,8 @@ func (c *Core) Requested(now time.Time, slot Peer, r wire.Request) {
 		return
 	}
 	deadline := now.Add(min(time.Duration(r.DeadlineMillis)*time.Millisecond, maxDeadline))
-	c.enqueue(p, serve{piece: Piece{id, r.Piece}, handle: r.Handle, mask: mask, deadline: deadline})
+	tier := min(scheduler.Tier(r.Tier), scheduler.Slow)
+	c.enqueue(p, serve{piece: Piece{id, r.Piece}, handle: r.Handle, mask: mask, deadline: deadline, tier: tier})
 }
 
 // enqueue adds a request at its place by deadline; one for the same piece is
@@ -143,7 +145,7 @@ func (c *Core) Readable(_ time.Time, pc Piece, ok bool) {
 
 // NextServe returns the next burst to send: the earliest deadline among all
 // leeches for which can, the chunks that a channel may send now, is positive.
-func (c *Core) NextServe(_ time.Time, can func(Peer) int) (Serve, bool) {
+func (c *Core) NextServe(now time.Time, can func(Peer) int) (Serve, bool) {
 	var best *peer
 	bestAt, budget := 0, 0
 	for set := c.serving; !set.Empty(); {
@@ -166,6 +168,7 @@ func (c *Core) NextServe(_ time.Time, can func(Peer) int) (Serve, bool) {
 	}
 	s := best.queue[bestAt]
 	out := Serve{Peer: best.slot, Piece: s.piece, Handle: s.handle, Mask: firstChunks(s.mask, budget)}
+	out.Tier = c.serveTier(now, best, s, bits.OnesCount64(out.Mask))
 	c.unqueue(best, bestAt, out.Mask)
 	return out, true
 }

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"time"
+
+	"shoal/cc"
 )
 
 const (
@@ -164,6 +166,7 @@ type inbox struct {
 	batches chan *Batch
 	packets []Packet // of the present read, pointing into its slab
 	bytes   int
+	group   cc.Group // of the channels that the inbox's one reader owns
 }
 
 func newInbox() *inbox { return &inbox{batches: make(chan *Batch, inboxBatches)} }

@@ -51,6 +51,8 @@ type ChannelStats struct {
 	InFlightBytes         int
 	WindowBytes           int // this and the rates: 0 at rest
 	PacingBytesPerSec     float64
+	Tier                  cc.Tier
+	Mode                  string // what the congestion controller is doing; "": at rest, or it has no modes
 	DeliveryBytesPerSec   float64
 	RTT, MinRTT           time.Duration // 0: unmeasured
 	Path                  netip.AddrPort
@@ -84,8 +86,9 @@ type Channel struct {
 	path      path
 	candidate *candidatePath // nil: none
 
-	rateCap         uint64 // that we tell the other side
-	rateCapTold     uint64 // that the other side told us
+	tier            cc.Tier // of what is sent
+	rateCap         uint64  // that we tell the other side
+	rateCapTold     uint64  // that the other side told us
 	packetsIn       uint64
 	bytesIn, outAll uint64 // bytes opened, bytes sealed
 
@@ -99,7 +102,7 @@ func newChannel(now time.Time, s *Session, theirIndex uint32, send, receive secr
 		sendKey: send, receiveKey: receive, keyLimit: maxSealedPackets,
 		lastSentAt: now, path: newPath(s.RemoteAddr()),
 	}
-	c.start(cc.NewRecovery(now, s.endpoint.cfg.NewController(now)))
+	c.start(cc.NewRecovery(now, c.newController(now)))
 	c.planSkip()
 	return c
 }
@@ -125,16 +128,43 @@ func (c *Channel) Stats() ChannelStats {
 	st := ChannelStats{
 		BytesIn: c.bytesIn, BytesOut: c.outAll,
 		PacketsIn: c.packetsIn, PacketsOut: c.next,
-		LostPackets: c.kept.Stats().LostPackets,
-		RTT:         c.RTT(), MinRTT: c.rtt().Min(),
+		LostPackets: c.kept.Stats().LostPackets, Tier: c.tier,
+		RTT: c.RTT(), MinRTT: c.rtt().Min(),
 		Path: c.path.addr,
 	}
 	if g := c.gear; g != nil {
 		st.LostPackets = g.recovery.Stats().LostPackets
 		st.InFlightBytes, st.WindowBytes = g.recovery.InFlightBytes(), g.recovery.WindowBytes()
 		st.PacingBytesPerSec, st.DeliveryBytesPerSec = g.recovery.PacingBytesPerSec(), g.recovery.DeliveryRate()
+		if t, ok := g.recovery.Controller().(cc.TierController); ok {
+			st.Mode = t.Mode()
+		}
 	}
 	return st
+}
+
+// SetTier says how urgent is what is sent from now on.
+func (c *Channel) SetTier(now time.Time, t cc.Tier) {
+	if t == c.tier {
+		return
+	}
+	c.tier = t
+	if tiered, ok := c.awake(now).recovery.Controller().(cc.TierController); ok {
+		tiered.SetTier(now, t)
+	}
+}
+
+// newController makes the channel's congestion controller. Channels with one owner
+// share the node's uplink, and know of each other.
+func (c *Channel) newController(now time.Time) cc.Controller {
+	if make := c.endpoint.cfg.NewController; make != nil {
+		controller := make(now)
+		if tiered, ok := controller.(cc.TierController); ok {
+			tiered.SetTier(now, c.tier)
+		}
+		return controller
+	}
+	return c.session.inbox.group.NewTiered(now, c.tier)
 }
 
 // SetRateCap tells the other side, with every ACK from now on, how many bytes

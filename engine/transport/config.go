@@ -43,7 +43,8 @@ type Config struct {
 	ALPN []string
 	// Logger receives what is worth knowing; default: nothing.
 	Logger *slog.Logger
-	// NewController makes the congestion controller of a channel; default cc.NewCubic.
+	// NewController makes the congestion controller of a channel. Default: a
+	// [cc.Tiered]; those of one inbox form a [cc.Group].
 	NewController func(now time.Time) cc.Controller
 	// DisableOffload turns UDP segmentation offload (GSO, GRO) off. Linux 7.0
 	// to 7.1.4 corrupt such batches, which shows as loss that vanishes with this.

@@ -13,8 +13,6 @@ import (
 	"time"
 
 	"github.com/quic-go/quic-go"
-
-	"shoal/cc"
 )
 
 // ErrClosed is returned once the endpoint has been closed.
@@ -61,9 +59,6 @@ func Listen(cfg Config) (*Endpoint, error) {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	if cfg.NewController == nil {
-		cfg.NewController = cc.NewCubic
 	}
 	if cfg.MaxSessions <= 0 {
 		cfg.MaxSessions = DefaultMaxSessions

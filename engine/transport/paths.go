@@ -72,6 +72,6 @@ func (c *Channel) receivedPong(now time.Time, body []byte) {
 	if from.Addr() != c.path.addr.Addr() {
 		// Another network, so another capacity. A change of port alone is a NAT
 		// that forgot, on the same path (RFC 9000 §9.4).
-		c.awake(now).recovery.PathChanged(now, c.endpoint.cfg.NewController(now))
+		c.awake(now).recovery.PathChanged(now, c.newController(now))
 	}
 }

@@ -35,7 +35,7 @@ func (c *Channel) awake(now time.Time) *gear {
 	if c.gear != nil {
 		return c.gear
 	}
-	g := c.start(cc.Resume(now, c.endpoint.cfg.NewController(now), c.kept))
+	g := c.start(cc.Resume(now, c.newController(now), c.kept))
 	if c.rateCapTold != 0 {
 		g.recovery.SetRateCap(now, c.rateCapTold)
 	}

@@ -92,6 +92,7 @@ const seedRow = tableRow('seeds', shortID, [
 
 const leechRow = tableRow('leeches', shortID, [
   ['sent_bytes', 'bytes'], ['rtt_ms', 'millis'], ['window_bytes', 'bytes'], ['pacing_bytes_per_sec', 'rate'],
+  ['tier', ''], ['mode', ''],
 ]);
 
 const playerName = id => {
