@@ -259,7 +259,7 @@ func (r *Recovery) NextSend(now time.Time) time.Time {
 	return next
 }
 
-// Govern puts the channel under the governor of its node.
+// Govern puts the channel under the governor of its node; nil: none.
 func (r *Recovery) Govern(g *UploadGovernor) { r.uploads = g }
 
 // Next is when Advance must be called; zero when time alone changes nothing.
