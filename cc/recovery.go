@@ -67,7 +67,8 @@ type Recovery struct {
 	inFlight int
 	ackedEnd uint64 // one above the largest number acknowledged
 
-	rateCapBytesPerSec float64 // zero: none
+	rateCapBytesPerSec float64         // zero: none
+	uploads            *UploadGovernor // nil: none
 
 	// loss detection (RFC 9002 §6)
 	order          reordering
@@ -159,6 +160,9 @@ func (r *Recovery) Sent(now time.Time, number uint64, bytes int) {
 	r.stats.SentBytes += uint64(bytes)
 	r.controller.Sent(now, bytes, r.inFlight)
 	r.pacer.Spend(at, bytes)
+	if r.uploads != nil {
+		r.uploads.sent(now, bytes)
+	}
 	r.noteLimit(number, bytes)
 }
 
@@ -183,6 +187,9 @@ func (r *Recovery) Ack(now time.Time, ranges []Range, delay time.Duration) (Resu
 		r.probeCount = 0
 		sample.RTT = r.measure(at, &a, ranges[0].Last, delay)
 		r.rate.acked(at, a.ackedBytes+a.lateBytes)
+		if r.uploads != nil {
+			r.uploads.acked(now, r, a.ackedBytes+a.lateBytes, sample.RTT)
+		}
 	}
 	result := r.detect(now, at, 0)
 	if a.ackedPackets+a.latePackets > 0 {
@@ -217,13 +224,21 @@ func (r *Recovery) measure(at int64, a *ackEvent, newest uint64, delay time.Dura
 	return r.rtt.sample(at, time.Duration(at-a.largestSentAt), delay)
 }
 
-// Budget is the number of bytes that window and pacer allow now. It is never
-// more than one burst of 60 packets: send them and ask again.
+// Budget is the number of bytes that window, pacer and the node's UploadGovernor
+// allow now. It is never more than one burst of 60 packets: send them and ask
+// again.
 func (r *Recovery) Budget(now time.Time) int {
 	at := r.clock(now)
 	wanted := min(r.room(), maxBurstBytes)
 	allowed := r.pacer.Budget(at, wanted)
 	r.offeredBytes, r.pacerCut = allowed, allowed < wanted
+	if r.uploads != nil && allowed > 0 {
+		if line := r.uploads.Budget(now); line < allowed {
+			// What the governor withholds says nothing about the path.
+			allowed = line
+			r.SetAppLimited()
+		}
+	}
 	return allowed
 }
 
@@ -235,8 +250,17 @@ func (r *Recovery) NextSend(now time.Time) time.Time {
 	if room <= 0 {
 		return time.Time{}
 	}
-	return r.moment(at).Add(r.pacer.Wait(at, room))
+	next := r.moment(at).Add(r.pacer.Wait(at, room))
+	if r.uploads != nil {
+		if line := r.uploads.Next(now); line.After(next) {
+			return line
+		}
+	}
+	return next
 }
+
+// Govern puts the channel under the governor of its node; nil: none.
+func (r *Recovery) Govern(g *UploadGovernor) { r.uploads = g }
 
 // Next is when Advance must be called; zero when time alone changes nothing.
 func (r *Recovery) Next() time.Time {

@@ -36,6 +36,9 @@ type Config struct {
 	Name string
 	// NoUpload refuses every request of others.
 	NoUpload bool
+	// Uploads bounds what others are sent. Default: what the line bears and the
+	// household leaves.
+	Uploads cc.Uploads
 	// Ahead is how far beyond the playhead the peer downloads. Default 60 s; a
 	// cache below 180 MB lowers it in proportion.
 	Ahead time.Duration

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"shoal/cc"
 	"shoal/engine/origin"
 	"shoal/engine/store"
 	"shoal/engine/transport"
@@ -32,6 +33,7 @@ type Engine struct {
 	origin   *origin.Client
 	store    *store.Store
 	endpoint *transport.Endpoint // nil without a tracker: no peers
+	uploads  *cc.UploadGovernor  // the loop's; nil without an endpoint
 	tracker  *client.Client      // nil without a tracker
 	loop     *loop               // its fields belong to its goroutine
 
@@ -142,8 +144,10 @@ func (e *Engine) open() (err error) {
 	if e.cfg.Tracker == "" {
 		return nil
 	}
+	e.uploads = cc.NewUploadGovernor(e.started, e.cfg.Uploads)
 	e.endpoint, err = transport.Listen(transport.Config{
-		Listen: e.cfg.UDP, Identity: e.identity, ALPN: []string{alpn},
+		Uploads: e.uploads,
+		Listen:  e.cfg.UDP, Identity: e.identity, ALPN: []string{alpn},
 		Logger: e.log.With(slog.String("part", "transport")), NewController: e.cfg.NewController,
 		DisableOffload: e.cfg.NoOffload,
 	})

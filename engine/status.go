@@ -94,7 +94,9 @@ type CacheStatus struct {
 // UploadStatus is what this peer is willing to serve.
 type UploadStatus struct {
 	On               bool  `json:"on"`
-	LimitBytesPerSec int64 `json:"limit_bytes_per_sec"` // 0: none
+	LimitBytesPerSec int64 `json:"limit_bytes_per_sec"` // at present; 0: none
+	// CarriedBytesPerSec is the most that the uplink has carried of late.
+	CarriedBytesPerSec int64 `json:"carried_bytes_per_sec"`
 }
 
 // Status is a snapshot for dashboards, metrics and tests.
@@ -163,6 +165,7 @@ func (l *loop) fill(now time.Time, st *Status) {
 	}
 	st.Active, st.Ready, st.Fetches = core.Active, core.Ready, core.Fetches
 	st.Dropped = core.Dropped
+	l.uploadStatus(now, &st.Upload)
 	for kind, n := range l.garbage {
 		st.Dropped[kind] += n
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -20,6 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
 
+	"shoal/cc"
 	"shoal/engine"
 	"shoal/engine/proxy"
 )
@@ -31,6 +33,9 @@ type peerFlags struct {
 	cache           string
 	cacheBytes      byteSize
 	upload, offload onOff
+	uploadLimit     float64
+	uploadVolume    byteSize
+	metered         bool
 	cors, hosts     []string
 	titles          []string
 	record          string
@@ -59,6 +64,9 @@ func peerCommand() *cobra.Command {
 	flags.StringVar(&f.cache, "cache", "", "folder for pieces; without it they are kept in memory")
 	flags.Var(&f.cacheBytes, "cache-bytes", "size of the cache, e.g. 500MB or 2GiB (default 2GiB in a folder, 256MiB in memory)")
 	flags.Var(&f.upload, "upload", "serve other viewers, on or off")
+	flags.Float64Var(&f.uploadLimit, "upload-limit", 0, "most `MBIT` per second that others are sent (default: what the line bears and the household leaves)")
+	flags.Var(&f.uploadVolume, "upload-volume", "most that others are sent in 24 hours, e.g. 10GB (default: no bound)")
+	flags.BoolVar(&f.metered, "metered", false, "the line is paid by volume: serve nobody")
 	flags.Var(&f.offload, "udp-offload", "let the kernel split and join datagrams, on or off; off where that loses packets (Linux 7.0 to 7.1.4)")
 	flags.StringSliceVar(&f.cors, "cors", nil, "web origins whose pages may play through this node, e.g. https://player.example")
 	flags.StringSliceVar(&f.hosts, "allow-host", nil, "further host names under which this node answers")
@@ -92,6 +100,9 @@ func runPeer(cmd *cobra.Command, f peerFlags) (err error) {
 	if f.origin == "" || err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
 		return usagef("--origin %q: give the URL prefix of the CDN, e.g. https://cdn.example/vod", f.origin)
 	}
+	if !(f.uploadLimit >= 0) || math.IsInf(f.uploadLimit, 1) {
+		return usagef("--upload-limit %v: give Mbit/s, e.g. 2.5; --upload off serves nobody", f.uploadLimit)
+	}
 	titles, err := titlePaths(f.titles, f.origin)
 	if err != nil {
 		return err
@@ -110,7 +121,8 @@ func runPeer(cmd *cobra.Command, f peerFlags) (err error) {
 	}
 	e, err := engine.New(engine.Config{
 		Origin: f.origin, Tracker: f.tracker, UDP: f.udp, CacheDir: f.cache, CacheBytes: int64(f.cacheBytes),
-		NoUpload: !bool(f.upload), NoOffload: !bool(f.offload), Logger: log, Name: f.name,
+		NoUpload: !bool(f.upload) || f.metered, NoOffload: !bool(f.offload), Logger: log, Name: f.name,
+		Uploads: cc.Uploads{MaxBytesPerSec: f.uploadLimit * 1e6 / 8, MaxBytesPerDay: int64(f.uploadVolume)},
 	})
 	if err != nil {
 		return err

@@ -18,6 +18,7 @@
 //	/api/status   the engine's Status as JSON
 //	/api/live     the same twice a second, and more, as server-sent events (live.go)
 //	/api/titles   what was played or configured (titles.go)
+//	/api/line     takes a report that somebody needs the uplink (line.go)
 //	/api/node     tells a site's page that a node is here
 //	/metrics      Prometheus
 //	/healthz      "ok"

@@ -28,6 +28,7 @@ type fakeNode struct {
 	happens chan engine.Event          // closed: the engine is
 	present func() engine.Status       // default: the same at all times
 	line    float64                    // bytes per second
+	active  time.Duration              // last userActive
 	tracks  []manifest.Track           // default: the one of add
 
 	mu      sync.Mutex
@@ -88,6 +89,8 @@ func (n *fakeNode) status() engine.Status {
 }
 
 func (n *fakeNode) lineRate() float64 { return n.line }
+
+func (n *fakeNode) userActive(d time.Duration) { n.active = d }
 
 func (n *fakeNode) pieces(_, viewer string) (engine.PieceMap, bool) {
 	if n.maps == nil {

@@ -111,11 +111,14 @@ func (g guard) method(w http.ResponseWriter, r *http.Request) bool {
 	case http.MethodOptions:
 		g.preflight(w, r)
 		return false
-	default:
-		w.Header().Set("Allow", "GET, HEAD, OPTIONS")
-		refuse(w, http.StatusMethodNotAllowed, "shoal answers GET, HEAD and OPTIONS.")
-		return false
+	case http.MethodPost:
+		if r.URL.Path == linePath {
+			return true
+		}
 	}
+	w.Header().Set("Allow", "GET, HEAD, OPTIONS")
+	refuse(w, http.StatusMethodNotAllowed, "shoal answers GET, HEAD and OPTIONS, and POST on "+linePath+".")
+	return false
 }
 
 func (g guard) hostAllowed(host string) bool {

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"io"
 	"net/http"
+	"time"
 
 	"shoal/engine"
 	"shoal/engine/manifest"
@@ -19,6 +20,7 @@ type (
 		passthroughBytes() uint64
 		status() engine.Status
 		lineRate() float64
+		userActive(d time.Duration)
 		pieces(title, viewer string) (engine.PieceMap, bool)
 		events(ctx context.Context) <-chan engine.Event
 	}
@@ -56,6 +58,8 @@ func (n engineNode) openTitle(ctx context.Context, path string, creds *origin.Cr
 	}
 	return engineTitle{t}, nil
 }
+
+func (n engineNode) userActive(d time.Duration) { n.e.UserActive(d) }
 
 func (n engineNode) passthrough(w http.ResponseWriter, r *http.Request, path string) {
 	n.e.Origin().Passthrough(w, r, n.e.OriginPath(path))

@@ -174,8 +174,10 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.live.serve(rec, r)
 	case path == nodePath:
 		p.serveNode(rec)
+	case path == linePath:
+		p.serveLine(rec, r)
 	case path == "/api" || strings.HasPrefix(path, "/api/"):
-		refuse(rec, http.StatusNotFound, "shoal has /api/status, /api/live, /api/titles and /api/node here; /api/ is not asked of the origin.")
+		refuse(rec, http.StatusNotFound, "shoal has /api/status, /api/live, /api/titles, /api/line and /api/node here; /api/ is not asked of the origin.")
 	default:
 		p.serveOrigin(rec, r)
 	}
