@@ -108,23 +108,26 @@ func TestUploadsLeaveTheLineToWhoAsksForIt(t *testing.T) {
 // The rest of the machine sends while a queue stands: no test is needed.
 func TestUploadsGiveWayToTheSameMachineAtOnce(t *testing.T) {
 	until := func(others float64) time.Duration {
-		var g *UploadGovernor
-		w, _, _ := seeding(t, func(w *world) *UploadGovernor {
-			g = NewUploadGovernor(w.now, Uploads{})
-			return g
-		}, true)
-		g.Others(others)
-		begin := w.now
-		for g.LimitBytesPerSec(w.now) > g.floor() {
-			w.run(10 * time.Millisecond)
+		now := modelStart
+		g := NewUploadGovernor(now, Uploads{})
+		var channels [2]*Recovery
+		for i := range channels {
+			channels[i] = NewRecovery(now, NewCubic(now))
+			channels[i].rtt.sample(0, 10*time.Millisecond, 0)
 		}
-		return w.now.Sub(begin)
+		g.Others(others)
+		for g.LimitBytesPerSec(now) > g.floor() {
+			for _, r := range channels {
+				now = now.Add(10 * time.Millisecond)
+				g.sent(now, 10_000)
+				g.acked(now, r, 10_000, 100*time.Millisecond)
+			}
+		}
+		return now.Sub(modelStart)
 	}
-	require.Less(t, until(w10/2), until(0))
+	require.InDelta(t, 10*uploadRound.Seconds(), until(1e6/2).Seconds(), 0.3, "four rounds, and the limit halves")
+	require.InDelta(t, standingUploadRounds*uploadRound.Seconds(), (until(0) - until(1e6/2)).Seconds(), 0.2, "a test takes as long again")
 }
-
-// w10 is a line of 10 Mbit/s.
-const w10 = 10e6 / 8
 
 // With one channel, a queue may as well be at its leech.
 func TestOneChannelIsLeftToItsController(t *testing.T) {
