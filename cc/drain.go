@@ -113,7 +113,11 @@ func (c *Tiered) judgeDrain(at int64, queue time.Duration) {
 	switch {
 	case !c.compete.on:
 		if c.drain.testing && queue > m.foreignQueue() {
-			c.compete.enter(at, c.modelWindow(1), c.params.keep)
+			window := c.modelWindow(1)
+			if c.compete.lately(at) {
+				window = max(window, c.compete.leftBytes)
+			}
+			c.compete.enter(window, c.params.keep)
 		}
 	case queue >= m.foreignQueue()/2:
 		c.compete.drained = 0

@@ -24,6 +24,10 @@ const (
 	stretchTime    = 250 * time.Millisecond
 	stretchSamples = 24
 
+	// ackFactor allows for ACKs of more than the mean. The greatest of the last
+	// rounds would do too, but after a stall that is a whole window.
+	ackFactor = 1.5
+
 	// averagedJitter is over how many times the jitter a delivery rate is averaged:
 	// bounded jitter then changes it by a few percent only.
 	averagedJitter    = 5
@@ -49,7 +53,7 @@ type pathModel struct {
 	rttMin      windowedMin
 	rttBase     windowedMin
 	standingMax windowedMax
-	ackBytes    windowedMax                   // acknowledged at once, by round
+	ackBytes    float64                       // acknowledged at once, mean over bytes
 	standing    [standingRounds]time.Duration // least RTT of the last rounds, newest first; 0: none
 	smoothed    time.Duration
 	jitter      time.Duration
@@ -112,7 +116,8 @@ func (m *pathModel) acked(at int64, s Sample, quiet bool) {
 		m.round++
 	}
 	m.roundBytes += float64(s.AckedBytes + s.LateBytes)
-	m.ackBytes.add(m.round, int64(min(s.AckedBytes, maxAckedAtOnce)), bandwidthRounds)
+	batch := float64(min(s.AckedBytes, maxAckedAtOnce))
+	m.ackBytes += (batch - m.ackBytes) * batch / maxAckedAtOnce
 	if s.AppLimited {
 		m.marks = [maxAveragedRounds]deliveryMark{}
 	}
@@ -191,13 +196,13 @@ func (m *pathModel) foreignQueue() time.Duration {
 	return max(5*time.Millisecond, m.minRTT()/8) + m.jitter/3
 }
 
-// ackTime is how long packets wait at the receiver for their ACK, at most: the
-// window must cover them beside what the path holds.
+// ackTime is how long packets wait at the receiver for their ACK: the window must
+// cover them beside what the path holds.
 func (m *pathModel) ackTime() time.Duration {
 	if m.bandwidth.value() <= 0 {
 		return maxAckDelay
 	}
-	return min(time.Duration(float64(m.ackBytes.value())/m.bytesPerSec()*float64(time.Second)), maxAckDelay)
+	return min(time.Duration(ackFactor*m.ackBytes/m.bytesPerSec()*float64(time.Second)), maxAckDelay)
 }
 
 func (s *stretch) sample(rtt time.Duration) {

@@ -117,7 +117,7 @@ func (c *Tiered) SetTier(now time.Time, t Tier) {
 	case c.params.yields && !yielded:
 		c.beginYielding(c.clock(now), window)
 	case !c.params.yields && yielded && c.filled:
-		c.endYielding(c.clock(now), window)
+		c.endYielding(window)
 	}
 }
 
@@ -280,7 +280,7 @@ func (c *Tiered) takenForRandom() bool {
 			return false
 		}
 	}
-	if !p.yields && !c.compete.on && m.smoothed-m.minRTT() > m.jitter+p.ownQueue+max(4*time.Millisecond, m.minRTT()/10)+m.jitter/4 {
+	if !p.yields && !c.compete.on && m.smoothed-m.minRTT() > m.jitter+p.ownQueue+max(4*time.Millisecond, m.minRTT()/10)+m.jitter*35/100 {
 		return false
 	}
 	span := max(m.span(), 2*time.Millisecond)
