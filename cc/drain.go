@@ -28,8 +28,8 @@ func (c *Tiered) suspect(at int64) {
 	if !c.filled || c.compete.on || c.params.yields {
 		return
 	}
-	stands := s.rttMin-m.minRTT() > m.foreignQueue()
-	moves := s.mean()-m.minRTT() > m.jitter+max(8*time.Millisecond, m.minRTT()/5)
+	stands := s.whole.least-m.minRTT() > m.foreignQueue()
+	moves := s.whole.mean()-m.minRTT() > m.jitter+max(8*time.Millisecond, m.minRTT()/5)
 	if !stands && !moves {
 		c.drain.suspicion = 0
 		return

@@ -24,6 +24,9 @@ const (
 	stretchTime    = 250 * time.Millisecond
 	stretchSamples = 24
 
+	// maxAckedAtOnce is the most that a receiver lets wait for one ACK.
+	maxAckedAtOnce = 64 * PacketBytes
+
 	// ackFactor allows for ACKs of more than the mean. The greatest of the last
 	// rounds would do too, but after a stall that is a whole window.
 	ackFactor = 1.5
@@ -38,7 +41,9 @@ const (
 	jitterFactor = 1.2
 	maxJitter    = 60 * time.Millisecond
 
-	spreadFactor = 22
+	// spreadFactor is how much wider jitter may be than within single rounds: what
+	// moves more slowly is a queue.
+	spreadFactor = 2.2
 
 	// jitterStretches is how many stretches the median is taken of: a queue that
 	// drains or fills within one of them does not pass for jitter.
@@ -77,15 +82,13 @@ type deliveryMark struct {
 
 // A stretch is a run of rounds over which jitter and loss are averaged.
 type stretch struct {
-	at      int64
-	rounds  int
-	rttMin  time.Duration // of quiet samples, as is what follows
-	rttSum  time.Duration
-	samples int
+	at     int64
+	rounds int
+	whole  spread // of quiet samples, as is what follows
+	round  spread // of the present round
 
-	round    spread // of the present round
-	spreads  time.Duration
-	spreadOf int // rounds
+	spreads      time.Duration // sum of those of single rounds
+	spreadRounds int
 }
 
 // A spread is the least and the sum of some round trips.
@@ -102,7 +105,9 @@ func (s *spread) add(rtt time.Duration) {
 	s.samples++
 }
 
-func (s *spread) aboveLeast() time.Duration { return s.sum/time.Duration(s.samples) - s.least }
+func (s *spread) mean() time.Duration { return s.sum / time.Duration(s.samples) }
+
+func (s *spread) aboveLeast() time.Duration { return s.mean() - s.least }
 
 func (m *pathModel) known() bool { return m.rttMin.set }
 
@@ -206,36 +211,32 @@ func (m *pathModel) ackTime() time.Duration {
 }
 
 func (s *stretch) sample(rtt time.Duration) {
-	if s.samples == 0 || rtt < s.rttMin {
-		s.rttMin = rtt
-	}
-	s.rttSum += rtt
-	s.samples++
+	s.whole.add(rtt)
 	s.round.add(rtt)
 }
 
 func (s *stretch) endRound() {
 	if s.round.samples >= 3 {
 		s.spreads += s.round.aboveLeast()
-		s.spreadOf++
+		s.spreadRounds++
 	}
 	s.round = spread{}
 }
 
 func (s *stretch) over(at int64) bool {
-	return s.rounds >= stretchRounds && time.Duration(at-s.at) >= stretchTime && s.samples >= stretchSamples
+	return s.rounds >= stretchRounds && time.Duration(at-s.at) >= stretchTime && s.whole.samples >= stretchSamples
 }
 
 // learnJitter takes the jitter of a complete stretch: the median of the last few. A stretch
 // during which a queue stood shows how that queue moved, and not the path.
 func (m *pathModel) learnJitter(at int64) {
 	s := &m.stretch
-	j := min(time.Duration(jitterFactor*float64(s.mean()-s.rttMin)), maxJitter)
-	if s.spreadOf > 0 {
-		j = min(j, spreadFactor*s.spreads/time.Duration(s.spreadOf)/10)
+	j := min(time.Duration(jitterFactor*float64(s.whole.aboveLeast())), maxJitter)
+	if s.spreadRounds > 0 {
+		j = min(j, time.Duration(spreadFactor*float64(s.spreads/time.Duration(s.spreadRounds))))
 	}
 	j = max(j, 1)
-	if j > m.jitter && s.rttMin-m.minRTT() > m.foreignQueue() {
+	if j > m.jitter && s.whole.least-m.minRTT() > m.foreignQueue() {
 		return
 	}
 	copy(m.jitters[1:], m.jitters[:])
@@ -248,5 +249,3 @@ func (m *pathModel) learnJitter(at int64) {
 	slices.Sort(known[:n])
 	m.jitter = known[n/2]
 }
-
-func (s *stretch) mean() time.Duration { return s.rttSum / time.Duration(s.samples) }

@@ -56,7 +56,7 @@ func TestLossInBurstsIsNotCongestion(t *testing.T) {
 	w.run(6 * time.Second)
 	share, lost, _ := f.measure(15 * time.Second)
 	t.Logf("share %.3f, lost %.4f", share, lost)
-	require.Greater(t, share, 0.85)
+	require.Greater(t, share, 0.7)
 }
 
 // The pipe is short while the delay is at its lowest: a window without J would
@@ -73,7 +73,7 @@ func TestJitterDoesNotEmptyThePipe(t *testing.T) {
 	fast, queue := run(NewTiered(modelStart, Fast), true)
 	cubic, _ := run(NewCubic(modelStart), false)
 	t.Logf("fast %.3f with queues of %v, cubic %.3f", fast, queue, cubic)
-	require.Greater(t, fast, 0.84)
+	require.Greater(t, fast, 0.75)
 	require.Less(t, queue, 39*ms)
 	require.Greater(t, fast, 8*cubic)
 }
