@@ -17,8 +17,8 @@ type pipeline struct {
 	ranges     []Range
 }
 
-func newPipeline(burst uint64, lossy bool) *pipeline {
-	p := &pipeline{r: NewRecovery(modelStart, NewCubic(modelStart)), now: modelStart, burst: burst, lossy: lossy, ranges: make([]Range, 0, 2)}
+func newPipeline(c Controller, burst uint64, lossy bool) *pipeline {
+	p := &pipeline{r: NewRecovery(modelStart, c), now: modelStart, burst: burst, lossy: lossy, ranges: make([]Range, 0, 2)}
 	for range 1000 { // until the ring has its size
 		p.step()
 	}
@@ -52,21 +52,37 @@ func (p *pipeline) step() {
 }
 
 func TestNothingIsAllocatedPerPacket(t *testing.T) {
-	for _, lossy := range []bool{false, true} {
-		p := newPipeline(64, lossy)
-		require.Zero(t, testing.AllocsPerRun(1000, p.step))
-		require.Equal(t, lossy, p.r.Stats().LostPackets > 0)
+	for name, c := range benchControllers() {
+		for _, lossy := range []bool{false, true} {
+			p := newPipeline(c(), 64, lossy)
+			require.Zero(t, testing.AllocsPerRun(1000, p.step), name)
+			require.Equal(t, lossy, p.r.Stats().LostPackets > 0)
+		}
+	}
+}
+
+func benchControllers() map[string]func() Controller {
+	var g Group
+	return map[string]func() Controller{
+		"cubic":  func() Controller { return NewCubic(modelStart) },
+		"fast":   func() Controller { return NewTiered(modelStart, Fast) },
+		"slow":   func() Controller { return NewTiered(modelStart, Slow) },
+		"member": func() Controller { return g.NewTiered(modelStart, Fast) },
 	}
 }
 
 func BenchmarkRecovery(b *testing.B) {
+	controllers := benchControllers()
 	for _, bc := range []struct {
-		name  string
-		burst uint64
-		lossy bool
-	}{{"burst=2", 2, false}, {"burst=60", 60, false}, {"burst=60/loss", 60, true}} {
+		name, controller string
+		burst            uint64
+		lossy            bool
+	}{
+		{"cubic/burst=2", "cubic", 2, false}, {"cubic/burst=60", "cubic", 60, false}, {"cubic/burst=60/loss", "cubic", 60, true},
+		{"fast/burst=2", "fast", 2, false}, {"fast/burst=60", "fast", 60, false}, {"fast/burst=60/loss", "fast", 60, true},
+	} {
 		b.Run(bc.name, func(b *testing.B) {
-			p := newPipeline(bc.burst, bc.lossy)
+			p := newPipeline(controllers[bc.controller](), bc.burst, bc.lossy)
 			b.ReportAllocs()
 			b.SetBytes(int64(bc.burst) * modelPacketBytes)
 			for b.Loop() {

@@ -22,13 +22,15 @@ type competition struct {
 // rejoinTime is how long the window of the last competition is worth resuming.
 const rejoinTime = 10 * time.Second
 
-func (x *competition) enter(at int64, windowBytes, keep float64) {
-	if x.leftAt > 0 && time.Duration(at-x.leftAt) < rejoinTime {
-		windowBytes = max(windowBytes, x.leftBytes)
-	}
+func (x *competition) enter(windowBytes, keep float64) {
 	windowBytes = max(windowBytes, minCompeteBytes)
 	x.on, x.windowBytes, x.drained, x.slowStart = true, windowBytes, 0, false
 	x.curve = curve{beta: keep, weight: 1, wMax: windowBytes / PacketBytes, wPrior: windowBytes / PacketBytes}
+}
+
+// lately tells whether the mode was left not long ago.
+func (x *competition) lately(at int64) bool {
+	return x.leftAt > 0 && time.Duration(at-x.leftAt) < rejoinTime
 }
 
 func (x *competition) leave(at int64) {

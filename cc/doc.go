@@ -11,8 +11,10 @@
 //     (draft-cheng-iccrg-delivery-rate-estimation), and declares losses by
 //     packet and time threshold (RFC 9002 §6.1), persistent congestion (§7.6),
 //     and losses that turn out to be spurious.
-//   - A Controller, told of all that, sets window and pacing rate. Cubic
-//     (RFC 9438, with HyStart++, RFC 9406) is the one there is.
+//   - A Controller, told of all that, sets window and pacing rate. Tiered is the
+//     one of peers: as aggressive as its data is urgent, and several of one
+//     uplink form a Group. Cubic (RFC 9438, with HyStart++, RFC 9406) is what
+//     everybody else has, to compare with.
 //   - A Pacer spreads what the window allows over time (RFC 9002 §7.7).
 //
 // A sender's loop is

@@ -28,8 +28,8 @@ func (c *Tiered) suspect(at int64) {
 	if !c.filled || c.compete.on || c.params.yields {
 		return
 	}
-	stands := s.rttMin-m.minRTT() > m.foreignQueue()
-	moves := s.mean()-m.minRTT() > m.jitter+max(8*time.Millisecond, m.minRTT()/5)
+	stands := s.whole.least-m.minRTT() > m.foreignQueue()
+	moves := s.whole.mean()-m.minRTT() > m.jitter+max(8*time.Millisecond, m.minRTT()/5)
 	if !stands && !moves {
 		c.drain.suspicion = 0
 		return
@@ -113,7 +113,11 @@ func (c *Tiered) judgeDrain(at int64, queue time.Duration) {
 	switch {
 	case !c.compete.on:
 		if c.drain.testing && queue > m.foreignQueue() {
-			c.compete.enter(at, c.modelWindow(1), c.params.keep)
+			window := c.modelWindow(1)
+			if c.compete.lately(at) {
+				window = max(window, c.compete.leftBytes)
+			}
+			c.compete.enter(window, c.params.keep)
 		}
 	case queue >= m.foreignQueue()/2:
 		c.compete.drained = 0

@@ -2,9 +2,6 @@ package cc
 
 import "math"
 
-// maxAckedAtOnce is the most that a receiver lets wait for one ACK.
-const maxAckedAtOnce = 64 * PacketBytes
-
 // A lossAccount separates the loss of the path, which slowing down does not
 // cure, from loss that we cause. Ratios are of bytes.
 type lossAccount struct {

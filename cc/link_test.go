@@ -163,6 +163,12 @@ type flow struct {
 	unacked     int
 	ackArmed    bool
 
+	// a dishonest receiver, and what the sender does about it
+	lie     func(f *flow, honest []Range) []Range
+	claimed time.Duration // delay of its ACKs, as it says
+	skips   bool          // numbers are left out now and then, unpredictably
+	refused error         // why the sender closed the channel
+
 	delivered int
 	lost      int
 	probes    int
@@ -185,6 +191,9 @@ func (w *world) addTiered(t Tier, rtt time.Duration) (*flow, *Tiered) {
 }
 
 func (f *flow) transmit() {
+	if f.skips && f.w.rng.Float64() < 1.0/200 {
+		f.next++
+	}
 	number := f.next
 	f.next++
 	f.r.Sent(f.w.now, number, modelPacketBytes)
@@ -322,10 +331,17 @@ func (f *flow) insert(number uint64) (inOrder bool) {
 func (f *flow) ack() {
 	f.unacked = 0
 	ranges := slices.Clone(f.received)
+	if f.lie != nil {
+		ranges = f.lie(f, ranges)
+	}
 	f.w.at(f.w.now.Add(f.rtt/2), func() {
-		result, err := f.r.Ack(f.w.now, ranges, 0)
+		if f.refused != nil {
+			return
+		}
+		result, err := f.r.Ack(f.w.now, ranges, f.claimed)
 		if err != nil {
-			panic(err)
+			f.refused, f.sending = err, false
+			return
 		}
 		f.lost += result.LostPackets
 		f.send()

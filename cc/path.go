@@ -24,6 +24,13 @@ const (
 	stretchTime    = 250 * time.Millisecond
 	stretchSamples = 24
 
+	// maxAckedAtOnce is the most that a receiver lets wait for one ACK.
+	maxAckedAtOnce = 64 * PacketBytes
+
+	// ackFactor allows for ACKs of more than the mean. The greatest of the last
+	// rounds would do too, but after a stall that is a whole window.
+	ackFactor = 1.5
+
 	// averagedJitter is over how many times the jitter a delivery rate is averaged:
 	// bounded jitter then changes it by a few percent only.
 	averagedJitter    = 5
@@ -34,7 +41,9 @@ const (
 	jitterFactor = 1.2
 	maxJitter    = 60 * time.Millisecond
 
-	spreadFactor = 22
+	// spreadFactor is how much wider jitter may be than within single rounds: what
+	// moves more slowly is a queue.
+	spreadFactor = 2.2
 
 	// jitterStretches is how many stretches the median is taken of: a queue that
 	// drains or fills within one of them does not pass for jitter.
@@ -49,7 +58,7 @@ type pathModel struct {
 	rttMin      windowedMin
 	rttBase     windowedMin
 	standingMax windowedMax
-	ackBytes    windowedMax                   // acknowledged at once, by round
+	ackBytes    float64                       // acknowledged at once, mean over bytes
 	standing    [standingRounds]time.Duration // least RTT of the last rounds, newest first; 0: none
 	smoothed    time.Duration
 	jitter      time.Duration
@@ -73,15 +82,13 @@ type deliveryMark struct {
 
 // A stretch is a run of rounds over which jitter and loss are averaged.
 type stretch struct {
-	at      int64
-	rounds  int
-	rttMin  time.Duration // of quiet samples, as is what follows
-	rttSum  time.Duration
-	samples int
+	at     int64
+	rounds int
+	whole  spread // of quiet samples, as is what follows
+	round  spread // of the present round
 
-	round    spread // of the present round
-	spreads  time.Duration
-	spreadOf int // rounds
+	spreads      time.Duration // sum of those of single rounds
+	spreadRounds int
 }
 
 // A spread is the least and the sum of some round trips.
@@ -98,7 +105,9 @@ func (s *spread) add(rtt time.Duration) {
 	s.samples++
 }
 
-func (s *spread) aboveLeast() time.Duration { return s.sum/time.Duration(s.samples) - s.least }
+func (s *spread) mean() time.Duration { return s.sum / time.Duration(s.samples) }
+
+func (s *spread) aboveLeast() time.Duration { return s.mean() - s.least }
 
 func (m *pathModel) known() bool { return m.rttMin.set }
 
@@ -112,7 +121,8 @@ func (m *pathModel) acked(at int64, s Sample, quiet bool) {
 		m.round++
 	}
 	m.roundBytes += float64(s.AckedBytes + s.LateBytes)
-	m.ackBytes.add(m.round, int64(min(s.AckedBytes, maxAckedAtOnce)), bandwidthRounds)
+	batch := float64(min(s.AckedBytes, maxAckedAtOnce))
+	m.ackBytes += (batch - m.ackBytes) * batch / maxAckedAtOnce
 	if s.AppLimited {
 		m.marks = [maxAveragedRounds]deliveryMark{}
 	}
@@ -191,46 +201,42 @@ func (m *pathModel) foreignQueue() time.Duration {
 	return max(5*time.Millisecond, m.minRTT()/8) + m.jitter/3
 }
 
-// ackTime is how long packets wait at the receiver for their ACK, at most: the
-// window must cover them beside what the path holds.
+// ackTime is how long packets wait at the receiver for their ACK: the window must
+// cover them beside what the path holds.
 func (m *pathModel) ackTime() time.Duration {
 	if m.bandwidth.value() <= 0 {
 		return maxAckDelay
 	}
-	return min(time.Duration(float64(m.ackBytes.value())/m.bytesPerSec()*float64(time.Second)), maxAckDelay)
+	return min(time.Duration(ackFactor*m.ackBytes/m.bytesPerSec()*float64(time.Second)), maxAckDelay)
 }
 
 func (s *stretch) sample(rtt time.Duration) {
-	if s.samples == 0 || rtt < s.rttMin {
-		s.rttMin = rtt
-	}
-	s.rttSum += rtt
-	s.samples++
+	s.whole.add(rtt)
 	s.round.add(rtt)
 }
 
 func (s *stretch) endRound() {
 	if s.round.samples >= 3 {
 		s.spreads += s.round.aboveLeast()
-		s.spreadOf++
+		s.spreadRounds++
 	}
 	s.round = spread{}
 }
 
 func (s *stretch) over(at int64) bool {
-	return s.rounds >= stretchRounds && time.Duration(at-s.at) >= stretchTime && s.samples >= stretchSamples
+	return s.rounds >= stretchRounds && time.Duration(at-s.at) >= stretchTime && s.whole.samples >= stretchSamples
 }
 
 // learnJitter takes the jitter of a complete stretch: the median of the last few. A stretch
 // during which a queue stood shows how that queue moved, and not the path.
 func (m *pathModel) learnJitter(at int64) {
 	s := &m.stretch
-	j := min(time.Duration(jitterFactor*float64(s.mean()-s.rttMin)), maxJitter)
-	if s.spreadOf > 0 {
-		j = min(j, spreadFactor*s.spreads/time.Duration(s.spreadOf)/10)
+	j := min(time.Duration(jitterFactor*float64(s.whole.aboveLeast())), maxJitter)
+	if s.spreadRounds > 0 {
+		j = min(j, time.Duration(spreadFactor*float64(s.spreads/time.Duration(s.spreadRounds))))
 	}
 	j = max(j, 1)
-	if j > m.jitter && s.rttMin-m.minRTT() > m.foreignQueue() {
+	if j > m.jitter && s.whole.least-m.minRTT() > m.foreignQueue() {
 		return
 	}
 	copy(m.jitters[1:], m.jitters[:])
@@ -243,5 +249,3 @@ func (m *pathModel) learnJitter(at int64) {
 	slices.Sort(known[:n])
 	m.jitter = known[n/2]
 }
-
-func (s *stretch) mean() time.Duration { return s.rttSum / time.Duration(s.samples) }

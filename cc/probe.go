@@ -130,7 +130,9 @@ func (c *Tiered) judgeProbe(at int64) {
 	base := c.losses.baseline()
 	packets := bytesAt(bandwidth, m.smoothed) / PacketBytes
 	lossy := c.losses.roundRatio > base+max(p.lossTolerance, 0.03)+2*math.Sqrt(max(base, 0.005)/max(packets, 10))
-	grew := bandwidth > probeGrowth*c.probe.bandwidth
+	// What remains of jitter after averaging must not pass for growth.
+	noise := min(0.1, m.jitter.Seconds()/m.minRTT().Seconds()/10)
+	grew := bandwidth > (probeGrowth+noise)*c.probe.bandwidth
 	switch {
 	case !lossy && c.lossBound > 0 && c.probe.rounds < 8:
 		if c.lossBound *= 1.25; c.lossBound > bandwidth {

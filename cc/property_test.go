@@ -21,7 +21,7 @@ func sound(r *Recovery, now time.Time) error {
 		return fmt.Errorf("%d bytes sent, but %d acknowledged, %d lost and %d in flight", s.SentBytes, s.AckedBytes, s.LostBytes, r.InFlightBytes())
 	case s.SentPackets < s.AckedPackets+s.LostPackets || s.LateBytes > s.LostBytes:
 		return fmt.Errorf("counters %+v", s)
-	case r.WindowBytes() < MinWindowBytes || r.WindowBytes() > MaxWindowBytes:
+	case r.WindowBytes() < minYieldBytes || r.WindowBytes() > MaxWindowBytes:
 		return fmt.Errorf("window of %d bytes", r.WindowBytes())
 	case !(rate > 0) || math.IsInf(rate, 0):
 		return fmt.Errorf("pacing at %v", rate)
@@ -61,9 +61,21 @@ func drains(r *Recovery) error {
 }
 
 func TestAnyOrderOfEventsLeavesRecoverySound(t *testing.T) {
+	t.Run("cubic", func(t *testing.T) { anyOrderOfEvents(t, NewCubic) })
+	t.Run("tiered", func(t *testing.T) {
+		anyOrderOfEvents(t, func(now time.Time) Controller { return NewTiered(now, Fast) })
+	})
+	t.Run("group", func(t *testing.T) {
+		var g Group
+		anyOrderOfEvents(t, func(now time.Time) Controller { return g.NewTiered(now, Slow) })
+	})
+}
+
+func anyOrderOfEvents(t *testing.T, newController func(time.Time) Controller) {
 	rapid.Check(t, func(t *rapid.T) {
 		now := modelStart
-		r := NewRecovery(now, NewCubic(now))
+		controller := newController(now)
+		r := NewRecovery(now, controller)
 		next := rapid.Uint64Range(0, 10).Draw(t, "first")
 		check := func(err error) {
 			if err != nil {
@@ -115,6 +127,21 @@ func TestAnyOrderOfEventsLeavesRecoverySound(t *testing.T) {
 				delay := time.Duration(rapid.Int64().Draw(t, "delay"))
 				if _, err := r.Ack(now, ranges, delay); err != nil && r.Stats() != before {
 					t.Fatalf("a refused ACK changed %+v into %+v", before, r.Stats())
+				}
+			},
+			"tier": func(t *rapid.T) {
+				if c, ok := controller.(TierController); ok {
+					c.SetTier(now, Tier(rapid.Uint8Range(0, 4).Draw(t, "tier")))
+				}
+			},
+			"steady stream": func(t *rapid.T) { // so that filters and phases come into play
+				delay := time.Duration(rapid.Int64Range(0, int64(100*ms)).Draw(t, "round trip"))
+				for range rapid.IntRange(1, 300).Draw(t, "packets") {
+					r.Sent(now, next, modelPacketBytes)
+					now = now.Add(delay)
+					_, err := r.Ack(now, []Range{{next, next}}, 0)
+					check(err)
+					next++
 				}
 			},
 			"cap":       func(t *rapid.T) { r.SetRateCap(now, rapid.Uint64().Draw(t, "cap")) },

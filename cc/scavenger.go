@@ -11,7 +11,7 @@ const (
 	yieldGain = 1.1
 
 	// foreignCuts rounds in a row would have emptied a queue of our own.
-	foreignCuts = 3
+	foreignCuts = 5
 
 	// After meeting somebody the window grows by heldGrowth packets a round trip
 	// only: Cubic needs seconds to take what was left to it.
@@ -37,7 +37,7 @@ func (c *Tiered) yield(at int64, s Sample) {
 	if s.RoundStart {
 		if queue > target {
 			over := float64(queue)/float64(target) - 1
-			c.windowBytes *= 1 - min(0.5, 0.5*over+0.15)
+			c.windowBytes *= 1 - min(0.5, 0.5*over+0.05)
 			c.yielding.cuts++
 		} else {
 			c.yielding.cuts = 0
@@ -46,7 +46,7 @@ func (c *Tiered) yield(at int64, s Sample) {
 			c.yielding.hold(at)
 		}
 	}
-	if queue < target*3/4 && s.WindowLimited {
+	if queue < target*9/10 && s.WindowLimited {
 		packets := 1.0
 		switch {
 		case at < c.yielding.heldUntil:
@@ -65,7 +65,7 @@ func (c *Tiered) yield(at int64, s Sample) {
 func (c *Tiered) beginYielding(at int64, windowBytes float64) {
 	m := &c.path
 	queue := m.queue(1) > c.params.queueTarget+m.jitter
-	foreign := c.compete.on || c.compete.leftAt > 0 && time.Duration(at-c.compete.leftAt) < rejoinTime || c.drain.suspicion > 0
+	foreign := c.compete.on || c.compete.lately(at) || c.drain.suspicion > 0
 	c.compete.on = false
 	c.windowBytes = min(windowBytes, max(float64(c.inFlight), minTieredWindow))
 	if !c.filled {
@@ -81,11 +81,11 @@ func (c *Tiered) beginYielding(at int64, windowBytes float64) {
 
 // endYielding hands the window to a tier that does not yield. If somebody fills
 // the queue, the flow joins as a new one would, from where it is.
-func (c *Tiered) endYielding(at int64, windowBytes float64) {
+func (c *Tiered) endYielding(windowBytes float64) {
 	c.toCruise()
 	c.probe.next = c.path.round
 	if c.path.queue(1) > c.path.foreignQueue() {
-		c.compete.enter(at, windowBytes, c.params.keep)
+		c.compete.enter(windowBytes, c.params.keep)
 		c.compete.slowStart = true
 	}
 }

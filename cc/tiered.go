@@ -33,6 +33,9 @@ const (
 	drainGain  = 0.5
 	// competeGain keeps the window the limit while competing, as Cubic's.
 	competeGain = cubicPacingGain
+	// maxRandomLoss bounds what is made up for by sending more: without a bound,
+	// losses of our own making raised loss to 37–61 %.
+	maxRandomLoss = 0.06
 	// minTieredWindow keeps acknowledgements coming.
 	minTieredWindow = 4 * PacketBytes
 )
@@ -117,7 +120,7 @@ func (c *Tiered) SetTier(now time.Time, t Tier) {
 	case c.params.yields && !yielded:
 		c.beginYielding(c.clock(now), window)
 	case !c.params.yields && yielded && c.filled:
-		c.endYielding(c.clock(now), window)
+		c.endYielding(window)
 	}
 }
 
@@ -234,7 +237,7 @@ func (c *Tiered) rate() float64 {
 
 // arriving is the part that random loss leaves, within what may be made up for.
 func (c *Tiered) arriving() float64 {
-	return 1 - c.losses.randomLoss(0.06)
+	return 1 - c.losses.randomLoss(maxRandomLoss)
 }
 
 // quiet tells that neither probes nor drains disturb what is measured now.
@@ -280,7 +283,9 @@ func (c *Tiered) takenForRandom() bool {
 			return false
 		}
 	}
-	if !p.yields && !c.compete.on && m.smoothed-m.minRTT() > m.jitter+p.ownQueue+max(4*time.Millisecond, m.minRTT()/10)+m.jitter/4 {
+	// A queue that neither jitter nor we explain is somebody's who will lose, too.
+	explained := m.jitter*135/100 + p.ownQueue + max(4*time.Millisecond, m.minRTT()/10)
+	if !p.yields && !c.compete.on && m.smoothed-m.minRTT() > explained {
 		return false
 	}
 	span := max(m.span(), 2*time.Millisecond)
