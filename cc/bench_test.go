@@ -78,8 +78,12 @@ func BenchmarkRecovery(b *testing.B) {
 		burst            uint64
 		lossy            bool
 	}{
-		{"cubic/burst=2", "cubic", 2, false}, {"cubic/burst=60", "cubic", 60, false}, {"cubic/burst=60/loss", "cubic", 60, true},
-		{"fast/burst=2", "fast", 2, false}, {"fast/burst=60", "fast", 60, false}, {"fast/burst=60/loss", "fast", 60, true},
+		{"cubic/burst=2", "cubic", 2, false},
+		{"cubic/burst=60", "cubic", 60, false},
+		{"cubic/burst=60/loss", "cubic", 60, true},
+		{"fast/burst=2", "fast", 2, false},
+		{"fast/burst=60", "fast", 60, false},
+		{"fast/burst=60/loss", "fast", 60, true},
 	} {
 		b.Run(bc.name, func(b *testing.B) {
 			p := newPipeline(controllers[bc.controller](), bc.burst, bc.lossy)

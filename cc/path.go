@@ -229,7 +229,7 @@ func (s *stretch) over(at int64) bool {
 
 // learnJitter takes the jitter of a complete stretch: the median of the last few. A stretch
 // during which a queue stood shows how that queue moved, and not the path.
-func (m *pathModel) learnJitter(at int64) {
+func (m *pathModel) learnJitter() {
 	s := &m.stretch
 	j := min(time.Duration(jitterFactor*float64(s.whole.aboveLeast())), maxJitter)
 	if s.spreadRounds > 0 {

@@ -11,7 +11,7 @@ const (
 	yieldGain = 1.1
 
 	// foreignCuts rounds in a row would have emptied a queue of our own.
-	foreignCuts = 5
+	foreignCuts = 4
 
 	// After meeting somebody the window grows by heldGrowth packets a round trip
 	// only: Cubic needs seconds to take what was left to it.
@@ -32,7 +32,7 @@ func (y *yieldState) hold(at int64) { y.heldUntil = at + int64(yieldHold) }
 // queue is above it, whoever filled it.
 func (c *Tiered) yield(at int64, s Sample) {
 	m := &c.path
-	target := c.params.queueTarget + m.jitter
+	target := c.yieldTarget()
 	queue := max(m.standing[0]-time.Duration(m.rttBase.value()), 0)
 	if s.RoundStart {
 		if queue > target {
@@ -60,11 +60,19 @@ func (c *Tiered) yield(at int64, s Sample) {
 	c.windowBytes = min(max(c.windowBytes, minYieldBytes), limit)
 }
 
+// yieldTarget is the queue that is given way to. Only so much jitter is allowed
+// for: what a late Cubic does to the queue may pass for it, and yielding too much
+// harms nobody else.
+func (c *Tiered) yieldTarget() time.Duration {
+	target := c.params.queueTarget
+	return target + min(c.path.jitter, target/2)
+}
+
 // beginYielding takes over a window of another tier. Where somebody else was
 // queueing it gives way at once: a cut is always safe.
 func (c *Tiered) beginYielding(at int64, windowBytes float64) {
 	m := &c.path
-	queue := m.queue(1) > c.params.queueTarget+m.jitter
+	queue := m.queue(1) > c.yieldTarget()
 	foreign := c.compete.on || c.compete.lately(at) || c.drain.suspicion > 0
 	c.compete.on = false
 	c.windowBytes = min(windowBytes, max(float64(c.inFlight), minTieredWindow))

@@ -260,7 +260,7 @@ func (c *Tiered) endRound(at int64, delivered uint64) {
 	}
 	if m.stretch.over(at) {
 		if !c.compete.on {
-			m.learnJitter(at)
+			m.learnJitter()
 		}
 		c.govern(at)
 		c.suspect(at)

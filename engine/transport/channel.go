@@ -86,9 +86,10 @@ type Channel struct {
 	path      path
 	candidate *candidatePath // nil: none
 
-	tier            cc.Tier // of what is sent
-	rateCap         uint64  // that we tell the other side
-	rateCapTold     uint64  // that the other side told us
+	tier            cc.Tier // of what is sent, once told
+	tierSet         bool
+	rateCap         uint64 // that we tell the other side
+	rateCapTold     uint64 // that the other side told us
 	packetsIn       uint64
 	bytesIn, outAll uint64 // bytes opened, bytes sealed
 
@@ -137,7 +138,7 @@ func (c *Channel) Stats() ChannelStats {
 		st.InFlightBytes, st.WindowBytes = g.recovery.InFlightBytes(), g.recovery.WindowBytes()
 		st.PacingBytesPerSec, st.DeliveryBytesPerSec = g.recovery.PacingBytesPerSec(), g.recovery.DeliveryRate()
 		if t, ok := g.recovery.Controller().(cc.TierController); ok {
-			st.Mode = t.Mode()
+			st.Tier, st.Mode = t.Tier(), t.Mode()
 		}
 	}
 	return st
@@ -145,10 +146,10 @@ func (c *Channel) Stats() ChannelStats {
 
 // SetTier says how urgent is what is sent from now on.
 func (c *Channel) SetTier(now time.Time, t cc.Tier) {
-	if t == c.tier {
+	if c.tierSet && t == c.tier {
 		return
 	}
-	c.tier = t
+	c.tier, c.tierSet = t, true
 	if tiered, ok := c.awake(now).recovery.Controller().(cc.TierController); ok {
 		tiered.SetTier(now, t)
 	}
@@ -159,7 +160,7 @@ func (c *Channel) SetTier(now time.Time, t cc.Tier) {
 func (c *Channel) newController(now time.Time) cc.Controller {
 	if make := c.endpoint.cfg.NewController; make != nil {
 		controller := make(now)
-		if tiered, ok := controller.(cc.TierController); ok {
+		if tiered, ok := controller.(cc.TierController); ok && c.tierSet {
 			tiered.SetTier(now, c.tier)
 		}
 		return controller
