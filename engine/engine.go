@@ -146,7 +146,7 @@ func (e *Engine) open() (err error) {
 	}
 	e.uploads = cc.NewUploadGovernor(e.started, e.cfg.Uploads)
 	e.endpoint, err = transport.Listen(transport.Config{
-		Uploads: e.uploads,
+		Uploads: map[string]*cc.UploadGovernor{alpn: e.uploads},
 		Listen:  e.cfg.UDP, Identity: e.identity, ALPN: []string{alpn},
 		Logger: e.log.With(slog.String("part", "transport")), NewController: e.cfg.NewController,
 		DisableOffload: e.cfg.NoOffload,

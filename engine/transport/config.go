@@ -46,9 +46,9 @@ type Config struct {
 	// NewController makes the congestion controller of a channel. Default: a
 	// [cc.Tiered]; those of one inbox form a [cc.Group].
 	NewController func(now time.Time) cc.Controller
-	// Uploads bounds what all channels send together. It belongs to the goroutine
-	// that they belong to, so there must be one inbox. Default: no bound.
-	Uploads *cc.UploadGovernor
+	// Uploads bounds, by ALPN, what all channels of an inbox send together; it
+	// belongs to the inbox's reader, as they do. Default: no bound.
+	Uploads map[string]*cc.UploadGovernor
 	// DisableOffload turns UDP segmentation offload (GSO, GRO) off. Linux 7.0
 	// to 7.1.4 corrupt such batches, which shows as loss that vanishes with this.
 	DisableOffload bool

@@ -26,7 +26,7 @@ type gear struct {
 const maxOwnBody = 4 + 8 + 1 + 8 + 4 + (wire.MaxAckRanges-1)*8
 
 func (c *Channel) start(r *cc.Recovery) *gear {
-	r.Govern(c.endpoint.cfg.Uploads)
+	r.Govern(c.endpoint.cfg.Uploads[c.session.alpn])
 	c.gear = &gear{send: c.sendKey.half(), receive: c.receiveKey.half(), recovery: r}
 	return c.gear
 }
