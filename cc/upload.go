@@ -6,8 +6,10 @@ import (
 )
 
 const (
-	// standingQueue is what nobody should have to wait for behind uploads.
-	standingQueue = 25 * time.Millisecond
+	// standingQueue is what nobody should have to wait for behind uploads, beside
+	// standingPackets: less than that no line can do with, however thin.
+	standingQueue   = 25 * time.Millisecond
+	standingPackets = 6
 	// standingUploadRounds in a row must show it: a machine that stands still for
 	// 200 ms, or a burst, is nobody. A round is at least uploadRound, and lasts
 	// until two channels have measured, but not for longer than uploadPatience.
@@ -35,9 +37,6 @@ const (
 	// userShare of what the line carries is left to uploads while somebody at
 	// home says that the line is needed.
 	userShare = 0.1
-	// othersCount is how much the rest of this machine must send, of what the node
-	// does, to be taken for those who queue.
-	othersCount = 0.1
 
 	// carriedWindow is how long the most that the line has carried counts.
 	carriedWindow = 10 * time.Minute
@@ -47,6 +46,9 @@ const (
 type Uploads struct {
 	// MaxBytesPerSec is never exceeded. 0: no such bound.
 	MaxBytesPerSec float64
+	// Yield gives way to whoever fills the line. On uplinks of a few Mbit/s that
+	// costs much of what the node could send; see docs/congestion-control.md.
+	Yield bool
 	// MaxBytesPerDay is what may be sent within a day, counted from the node's
 	// start. 0: no such bound.
 	MaxBytesPerDay int64
@@ -57,11 +59,10 @@ type Uploads struct {
 // asks what the line bears on which all paths begin, and whether the household
 // needs it. Then it gives way: it is no channel's business to take a fair share.
 //
-// Three things tell that the line is needed. A queue that stands in all channels
+// Two things tell that the line is needed. A queue that stands in all channels
 // at once, for only the line is common to them, and that stays when the node sends
 // less. With one channel that cannot be told from a queue at its leech, and is left
-// to the Controller. A queue while the rest of this machine sends. And somebody who
-// says so.
+// to the Controller. And somebody who says so.
 //
 // It is not safe for concurrent use.
 type UploadGovernor struct {
@@ -78,7 +79,6 @@ type UploadGovernor struct {
 	foreign   bool        // the last one was somebody else's
 	queueAt   int64       // when it was last seen
 	userUntil int64
-	others    float64 // bytes per second
 
 	dayAt    int64
 	dayBytes int64
@@ -171,9 +171,6 @@ func (g *UploadGovernor) UserActive(now, until time.Time) {
 	g.repace(at)
 }
 
-// Others tells what the rest of this machine sends over the line.
-func (g *UploadGovernor) Others(bytesPerSec float64) { g.others = max(bytesPerSec, 0) }
-
 // sent reports bytes that left on a channel. Those that did not ask count too.
 func (g *UploadGovernor) sent(now time.Time, bytes int) {
 	at := g.clock(now)
@@ -211,9 +208,12 @@ func (g *UploadGovernor) decide(at int64, took time.Duration) {
 	if took < uploadPatience { // else the node has little to send
 		g.carried.add(at, int64(s.acked)*int64(time.Second)/int64(took), int64(carriedWindow))
 	}
+	if !g.cfg.Yield {
+		return
+	}
 	evidence := s.several || s.first != nil && (g.testing || g.foreign)
 	switch {
-	case evidence && s.least > standingQueue:
+	case evidence && s.least > g.tolerated():
 		g.queueAt = at
 		g.stands(took)
 	case evidence && g.testing:
@@ -230,6 +230,15 @@ func (g *UploadGovernor) decide(at int64, took time.Duration) {
 	g.repace(at)
 }
 
+// tolerated is the queue that may stand.
+func (g *UploadGovernor) tolerated() time.Duration {
+	queue := standingQueue
+	if carried := g.CarriedBytesPerSec(); carried > 0 {
+		queue += time.Duration(min(standingPackets*PacketBytes/carried, 1) * float64(time.Second))
+	}
+	return queue
+}
+
 // stands takes a round in which a queue stood.
 func (g *UploadGovernor) stands(took time.Duration) {
 	s := &g.round
@@ -242,7 +251,7 @@ func (g *UploadGovernor) stands(took time.Duration) {
 	}
 	sending := float64(s.sent) / took.Seconds()
 	switch {
-	case g.testing, g.others > othersCount*sending:
+	case g.testing:
 		g.testing, g.foreign = false, true
 	case !g.foreign:
 		g.testing, g.standing = true, 0

@@ -38,7 +38,7 @@ func sum(flows []*flow) (bytes int) {
 func TestUploadsGiveWayToTheHousehold(t *testing.T) {
 	g := new(UploadGovernor)
 	w, channels, other := seeding(t, func(w *world) *UploadGovernor {
-		g = NewUploadGovernor(w.now, Uploads{})
+		g = NewUploadGovernor(w.now, Uploads{Yield: true})
 		return g
 	}, true)
 	w.run(5 * time.Second) // to be noticed
@@ -56,7 +56,7 @@ func TestUploadsGiveWayToTheHousehold(t *testing.T) {
 }
 
 func TestUploadsAloneAreNotGoverned(t *testing.T) {
-	w, channels, _ := seeding(t, func(w *world) *UploadGovernor { return NewUploadGovernor(w.now, Uploads{}) }, false)
+	w, channels, _ := seeding(t, func(w *world) *UploadGovernor { return NewUploadGovernor(w.now, Uploads{Yield: true}) }, false)
 	before := sum(channels)
 	w.run(20 * time.Second)
 	require.Greater(t, float64(sum(channels)-before)/(w.rateBytesPerSec*20), 0.93)
@@ -91,7 +91,7 @@ func TestUploadsEndWithTheDaysVolume(t *testing.T) {
 func TestUploadsLeaveTheLineToWhoAsksForIt(t *testing.T) {
 	g := new(UploadGovernor)
 	w, channels, _ := seeding(t, func(w *world) *UploadGovernor {
-		g = NewUploadGovernor(w.now, Uploads{})
+		g = NewUploadGovernor(w.now, Uploads{Yield: true})
 		return g
 	}, false)
 	share := func() float64 {
@@ -105,34 +105,10 @@ func TestUploadsLeaveTheLineToWhoAsksForIt(t *testing.T) {
 	require.Greater(t, share(), 0.9)
 }
 
-// The rest of the machine sends while a queue stands: no test is needed.
-func TestUploadsGiveWayToTheSameMachineAtOnce(t *testing.T) {
-	until := func(others float64) time.Duration {
-		now := modelStart
-		g := NewUploadGovernor(now, Uploads{})
-		var channels [2]*Recovery
-		for i := range channels {
-			channels[i] = NewRecovery(now, NewCubic(now))
-			channels[i].rtt.sample(0, 10*time.Millisecond, 0)
-		}
-		g.Others(others)
-		for g.LimitBytesPerSec(now) > g.floor() {
-			for _, r := range channels {
-				now = now.Add(10 * time.Millisecond)
-				g.sent(now, 10_000)
-				g.acked(now, r, 10_000, 100*time.Millisecond)
-			}
-		}
-		return now.Sub(modelStart)
-	}
-	require.InDelta(t, 10*uploadRound.Seconds(), until(1e6/2).Seconds(), 0.3, "four rounds, and the limit halves")
-	require.InDelta(t, standingUploadRounds*uploadRound.Seconds(), (until(0) - until(1e6/2)).Seconds(), 0.2, "a test takes as long again")
-}
-
 // With one channel, a queue may as well be at its leech.
 func TestOneChannelIsLeftToItsController(t *testing.T) {
 	w := newWorld(10, 128<<10)
-	g := NewUploadGovernor(w.now, Uploads{})
+	g := NewUploadGovernor(w.now, Uploads{Yield: true})
 	f, _ := w.addTiered(Fast, 40*time.Millisecond)
 	f.r.Govern(g)
 	w.addFlow(NewCubic(w.now), 40*time.Millisecond)

@@ -36,8 +36,7 @@ type Config struct {
 	Name string
 	// NoUpload refuses every request of others.
 	NoUpload bool
-	// Uploads bounds what others are sent. Default: what the line bears and the
-	// household leaves.
+	// Uploads bounds what others are sent. Default: no bound.
 	Uploads cc.Uploads
 	// Ahead is how far beyond the playhead the peer downloads. Default 60 s; a
 	// cache below 180 MB lowers it in proportion.

@@ -79,7 +79,6 @@ type loop struct {
 
 	upBytesPerSec uint64 // best second of the recent past
 	upBytes       uint64
-	others        otherSender
 	upAt          time.Time
 	loading       map[swarm.Piece]bool
 	garbage       map[string]int64 // what peers sent and the shell dropped

@@ -326,9 +326,6 @@ func (l *loop) measureUpload(now time.Time) {
 		l.upBytesPerSec = max(rate, l.upBytesPerSec-l.upBytesPerSec/256)
 	}
 	l.upBytes, l.upAt = total, now
-	if e := l.e; e.uploads != nil {
-		e.uploads.Others(l.others.measure(now, e.endpoint.Stats().BytesOut))
-	}
 }
 
 // bannedPeers remembers polluters until the engine ends, oldest out first.

@@ -1,12 +1,7 @@
 package engine
 
 import (
-	"bufio"
-	"bytes"
 	"math"
-	"os"
-	"strconv"
-	"strings"
 	"time"
 )
 
@@ -33,53 +28,4 @@ func (l *loop) uploadStatus(now time.Time, st *UploadStatus) {
 		st.LimitBytesPerSec = max(int64(limit), 1)
 	}
 	st.CarriedBytesPerSec = int64(g.CarriedBytesPerSec())
-}
-
-// otherSender measures what the rest of this machine sends.
-type otherSender struct {
-	at    time.Time
-	all   uint64 // sent by all interfaces
-	ours  uint64 // and by this node
-	known bool
-}
-
-// measure returns bytes per second since the last call; 0 where the system does
-// not tell.
-func (o *otherSender) measure(now time.Time, ours uint64) float64 {
-	all, ok := sentByInterfaces()
-	last := *o
-	*o = otherSender{at: now, all: all, ours: ours, known: ok}
-	passed := now.Sub(last.at).Seconds()
-	if !ok || !last.known || passed <= 0 || all < last.all || ours < last.ours {
-		return 0
-	}
-	others := float64(all-last.all) - float64(ours-last.ours)
-	return max(others/passed, 0)
-}
-
-// sentByInterfaces is what the interfaces of this machine, loopback aside, have
-// sent since they came up. Linux only.
-func sentByInterfaces() (total uint64, ok bool) {
-	b, err := os.ReadFile("/proc/net/dev")
-	if err != nil {
-		return 0, false
-	}
-	return parseSent(b)
-}
-
-// parseSent adds up the ninth number of each line of /proc/net/dev (proc(5)).
-func parseSent(b []byte) (total uint64, ok bool) {
-	for lines := bufio.NewScanner(bytes.NewReader(b)); lines.Scan(); {
-		name, rest, found := strings.Cut(lines.Text(), ":")
-		fields := strings.Fields(rest)
-		if !found || strings.TrimSpace(name) == "lo" || len(fields) < 9 {
-			continue
-		}
-		n, err := strconv.ParseUint(fields[8], 10, 64)
-		if err != nil {
-			continue
-		}
-		total, ok = total+n, true
-	}
-	return total, ok
 }

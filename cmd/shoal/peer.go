@@ -35,6 +35,7 @@ type peerFlags struct {
 	upload, offload onOff
 	uploadLimit     float64
 	uploadVolume    byteSize
+	uploadYield     onOff
 	metered         bool
 	cors, hosts     []string
 	titles          []string
@@ -64,8 +65,9 @@ func peerCommand() *cobra.Command {
 	flags.StringVar(&f.cache, "cache", "", "folder for pieces; without it they are kept in memory")
 	flags.Var(&f.cacheBytes, "cache-bytes", "size of the cache, e.g. 500MB or 2GiB (default 2GiB in a folder, 256MiB in memory)")
 	flags.Var(&f.upload, "upload", "serve other viewers, on or off")
-	flags.Float64Var(&f.uploadLimit, "upload-limit", 0, "most `MBIT` per second that others are sent (default: what the line bears and the household leaves)")
+	flags.Float64Var(&f.uploadLimit, "upload-limit", 0, "most `MBIT` per second that others are sent (default: no bound)")
 	flags.Var(&f.uploadVolume, "upload-volume", "most that others are sent in 24 hours, e.g. 10GB (default: no bound)")
+	flags.Var(&f.uploadYield, "upload-yield", "give way to whoever else fills the uplink, on or off; costs uploads on lines of a few Mbit/s")
 	flags.BoolVar(&f.metered, "metered", false, "the line is paid by volume: serve nobody")
 	flags.Var(&f.offload, "udp-offload", "let the kernel split and join datagrams, on or off; off where that loses packets (Linux 7.0 to 7.1.4)")
 	flags.StringSliceVar(&f.cors, "cors", nil, "web origins whose pages may play through this node, e.g. https://player.example")
@@ -122,7 +124,7 @@ func runPeer(cmd *cobra.Command, f peerFlags) (err error) {
 	e, err := engine.New(engine.Config{
 		Origin: f.origin, Tracker: f.tracker, UDP: f.udp, CacheDir: f.cache, CacheBytes: int64(f.cacheBytes),
 		NoUpload: !bool(f.upload) || f.metered, NoOffload: !bool(f.offload), Logger: log, Name: f.name,
-		Uploads: cc.Uploads{MaxBytesPerSec: f.uploadLimit * 1e6 / 8, MaxBytesPerDay: int64(f.uploadVolume)},
+		Uploads: cc.Uploads{MaxBytesPerSec: f.uploadLimit * 1e6 / 8, MaxBytesPerDay: int64(f.uploadVolume), Yield: bool(f.uploadYield)},
 	})
 	if err != nil {
 		return err
