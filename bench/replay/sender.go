@@ -8,7 +8,8 @@ import (
 )
 
 // sender is what one end of a session has sent and the other has not yet
-// acknowledged, under the congestion controller that ships. It knows bursts
+// acknowledged, under cc.Cubic. A controller that goes by delays (cc.Tiered, the
+// live node's) would take the bursts of this model for queues. It knows bursts
 // where the live node knows packets.
 type sender struct {
 	controller cc.Controller // nil: nothing has been sent
