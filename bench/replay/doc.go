@@ -23,7 +23,7 @@
 //     transport sends again after its time-out. So a node's uploads delay its own
 //     requests, and what it downloads waits for its acknowledgements.
 //   - What fills that queue is what fills it in a live node: each session sends
-//     within the window of the shipped controller (cc.Cubic), and is paced by it.
+//     within the window of cc.Cubic, and is paced by it.
 //     Round trips, back-offs and late windows follow from the queues at both
 //     ends. The unit is the burst: an ACK is one per burst, and less than half
 //     a burst of room in a window waits for more. The core hears of round trips

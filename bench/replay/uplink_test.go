@@ -208,7 +208,7 @@ func TestFullUplinkSlowsDownTheDownload(t *testing.T) {
 	require.InDelta(t, 0.53*tcpPacket, n.avoid(n.window), 1e-6)
 }
 
-// What the shipped controller does with a deep queue, in the replay as on an
+// What cc.Cubic does with a deep queue, in the replay as on an
 // emulated line: it stands nearly full as long as there is something to send.
 func TestBusyUplinkStandsNearlyFull(t *testing.T) {
 	w, a, b, c := pair(Config{})
