@@ -147,14 +147,11 @@ func (g *UploadGovernor) LimitBytesPerSec(now time.Time) float64 {
 		return 0
 	}
 	limit := g.limit
-	if g.cfg.MaxBytesPerSec > 0 {
-		limit = min(limit, g.cfg.MaxBytesPerSec)
+	if carried := g.CarriedBytesPerSec(); carried > 0 && g.userUntil > at {
+		limit = max(min(limit, userShare*carried), g.floor())
 	}
-	if carried := g.CarriedBytesPerSec(); carried > 0 {
-		if g.userUntil > at {
-			limit = min(limit, userShare*carried)
-		}
-		limit = max(limit, g.floor())
+	if g.cfg.MaxBytesPerSec > 0 {
+		limit = min(limit, g.cfg.MaxBytesPerSec) // whatever the floor
 	}
 	return limit
 }
@@ -208,9 +205,15 @@ func (g *UploadGovernor) decide(at int64, took time.Duration) {
 	if took < uploadPatience { // else the node has little to send
 		g.carried.add(at, int64(s.acked)*int64(time.Second)/int64(took), int64(carriedWindow))
 	}
-	if !g.cfg.Yield {
-		return
+	if g.cfg.Yield {
+		g.watch(at, took)
 	}
+	g.repace(at)
+}
+
+// watch looks for a queue in the round that ends.
+func (g *UploadGovernor) watch(at int64, took time.Duration) {
+	s := &g.round
 	evidence := s.several || s.first != nil && (g.testing || g.foreign)
 	switch {
 	case evidence && s.least > g.tolerated():
@@ -219,7 +222,7 @@ func (g *UploadGovernor) decide(at int64, took time.Duration) {
 	case evidence && g.testing:
 		// It went when the node sent less.
 		g.testing, g.standing = false, 0
-		g.limit = ownShare * g.full.bytesPerSec()
+		g.limit = max(ownShare*g.full.bytesPerSec(), g.floor())
 		g.full = uploadSum{}
 	default:
 		if g.standing = max(g.standing-1, 0); g.standing == 0 && !g.testing {
@@ -227,7 +230,6 @@ func (g *UploadGovernor) decide(at int64, took time.Duration) {
 		}
 		g.rise(at, took)
 	}
-	g.repace(at)
 }
 
 // tolerated is the queue that may stand.

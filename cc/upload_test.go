@@ -105,6 +105,29 @@ func TestUploadsLeaveTheLineToWhoAsksForIt(t *testing.T) {
 	require.Greater(t, share(), 0.9)
 }
 
+// A limit below the floor is a limit, and it holds again when nobody needs the line
+// any more.
+func TestTheHardLimitHoldsWhateverElseDoes(t *testing.T) {
+	const least = uploadFloor / 2
+	w, channels, _ := seeding(t, func(w *world) *UploadGovernor {
+		return NewUploadGovernor(w.now, Uploads{MaxBytesPerSec: least, Yield: true})
+	}, false)
+	before := sum(channels)
+	w.run(20 * time.Second)
+	require.Less(t, float64(sum(channels)-before), 1.2*least*20)
+
+	var g *UploadGovernor
+	w, channels, _ = seeding(t, func(w *world) *UploadGovernor {
+		g = NewUploadGovernor(w.now, Uploads{MaxBytesPerSec: 200_000})
+		return g
+	}, false)
+	g.UserActive(w.now, w.now.Add(5*time.Second))
+	w.run(8 * time.Second)
+	before = sum(channels)
+	w.run(10 * time.Second)
+	require.InDelta(t, 200_000*10, sum(channels)-before, 60_000)
+}
+
 // With one channel, a queue may as well be at its leech.
 func TestOneChannelIsLeftToItsController(t *testing.T) {
 	w := newWorld(10, 128<<10)
