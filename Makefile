@@ -5,6 +5,8 @@ FUZZTIME ?= 1s
 LINT      = go tool -modfile=tools/go.mod golangci-lint
 # Packages with end-to-end tests: real processes and players, behind the build tag e2e.
 E2E       = $(sort $(dir $(shell grep -rl --include='*_test.go' '^//go:build.*\be2e\b' .)))
+# Packages with tests that hold only without the race detector.
+ALLOCS    = $(sort $(dir $(shell grep -rl --include='*_test.go' '^//go:build !race' .)))
 BENCHES   = $(sort $(dir $(shell grep -rl --include='*_test.go' '^func Benchmark' .)))
 
 .PHONY: help demo build test race fuzz lint vet cross bench bench-truth bench-rivals-truth bench-replay check deps media e2e clean
@@ -22,8 +24,9 @@ test: deps ## Run every test: unit, then end to end with real players
 	go test ./...
 	@$(MAKE) --no-print-directory e2e
 
-race: ## Run the unit tests under the race detector
+race: ## Run the unit tests under the race detector, and without it those that count allocations
 	go test -race -timeout 30m ./...
+	go test -run 'Allocat' $(ALLOCS)
 
 e2e: ## Run the end-to-end tests
 	go test -count=1 -p 1 -timeout 30m -tags e2e $(E2E)

@@ -449,22 +449,6 @@ func (w *world) wantBalanced() {
 	}
 }
 
-func TestGetDoesNotAllocate(t *testing.T) {
-	eachMode(t, func(t *testing.T, cfg Config) {
-		w := open(t, cfg)
-		w.put(rootOf(1), 20*wire.PieceBytes, 0, 16)
-		require.Zero(t, testing.AllocsPerRun(50, func() {
-			for _, p := range []uint32{0, 16} {
-				piece, err := w.Store.Get(rootOf(1), p)
-				if err != nil {
-					t.Fatal(err)
-				}
-				piece.Release()
-			}
-		}))
-	})
-}
-
 func benchmark(b *testing.B, run func(b *testing.B, cfg Config)) {
 	b.Run("disk", func(b *testing.B) { run(b, Config{Dir: b.TempDir(), Bytes: 256 * mib}) })
 	b.Run("memory", func(b *testing.B) { run(b, Config{Bytes: 256 * mib}) })
