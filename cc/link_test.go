@@ -158,7 +158,9 @@ type flow struct {
 	lastAt    time.Time // when the last packet arrived
 
 	// the receiver
-	batchedAcks bool    // as engine/transport: a quarter of the round trip, or 64
+	batchedAcks bool // as engine/transport: a quarter of the round trip, or 64
+	claimsDelay bool // and tells how long the newest packet waited for its ACK
+	newestAt    time.Time
 	received    []Range // newest first
 	unacked     int
 	ackArmed    bool
@@ -283,6 +285,9 @@ func (f *flow) arm(t time.Time) {
 func (f *flow) receive(number uint64) {
 	f.delivered += modelPacketBytes
 	inOrder := f.insert(number)
+	if f.received[0].Last == number {
+		f.newestAt = f.w.now
+	}
 	f.unacked++
 	every, delay := 2, modelAckDelay
 	if f.batchedAcks && f.next > 128 {
@@ -330,7 +335,10 @@ func (f *flow) insert(number uint64) (inOrder bool) {
 
 func (f *flow) ack() {
 	f.unacked = 0
-	ranges := slices.Clone(f.received)
+	ranges, delay := slices.Clone(f.received), f.claimed
+	if f.claimsDelay {
+		delay = f.w.now.Sub(f.newestAt)
+	}
 	if f.lie != nil {
 		ranges = f.lie(f, ranges)
 	}
@@ -338,7 +346,7 @@ func (f *flow) ack() {
 		if f.refused != nil {
 			return
 		}
-		result, err := f.r.Ack(f.w.now, ranges, f.claimed)
+		result, err := f.r.Ack(f.w.now, ranges, delay)
 		if err != nil {
 			f.refused, f.sending = err, false
 			return

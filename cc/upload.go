@@ -8,8 +8,8 @@ import (
 const (
 	// standingQueue is what nobody should have to wait for behind uploads, beside
 	// standingPackets: less than that no line can do with, however thin.
-	standingQueue   = 25 * time.Millisecond
-	standingPackets = 6
+	standingQueue   = 5 * time.Millisecond
+	standingPackets = 4
 	// standingUploadRounds in a row must show it: a machine that stands still for
 	// 200 ms, or a burst, is nobody. A round is at least uploadRound, and lasts
 	// until two channels have measured, but not for longer than uploadPatience.
@@ -17,13 +17,12 @@ const (
 	uploadRound          = 100 * time.Millisecond
 	uploadPatience       = time.Second
 
-	// uploadCut is what a node then sends of what it did. If the queue goes, it
-	// was the node's own, and the node sends ownShare of what the line was seen
-	// to carry. If it stays for another standingUploadRounds, it is somebody
-	// else's, and the limit goes on falling by uploadCut, down to
+	// Who carries ownPart of what the line was seen to carry while a queue stands
+	// has made it: the node then sends ownShare of that, and again until the queue
+	// goes. Below ownPart it is somebody else's, and the node sends no more than
 	// uploadFloorShare of what the line carries or uploadFloor (64 kbit/s), which
 	// keeps round trips coming.
-	uploadCut        = 0.5
+	ownPart          = 0.9
 	ownShare         = 0.97
 	uploadFloorShare = 0.02
 	uploadFloor      = 8_000.0
@@ -32,14 +31,17 @@ const (
 	// somebody else's was seen, who is given the time to come back: by fastRise
 	// a second up to what the line was seen to carry, then by slowRise.
 	ownHold, foreignHold = 2 * time.Second, 5 * time.Second
-	fastRise, slowRise   = 0.25, 0.02
+	fastRise, slowRise   = 1.0, 0.02
 
 	// userShare of what the line carries is left to uploads while somebody at
 	// home says that the line is needed.
 	userShare = 0.1
 
-	// carriedWindow is how long the most that the line has carried counts.
-	carriedWindow = 10 * time.Minute
+	// carriedWindow is how long the most that the line has carried counts, in
+	// stretches of carriedStretch: within a shorter one, ACKs that come in heaps
+	// pass for a faster line.
+	carriedWindow  = 10 * time.Minute
+	carriedStretch = time.Second
 )
 
 // Uploads bounds what a node may send.
@@ -60,9 +62,9 @@ type Uploads struct {
 // needs it. Then it gives way: it is no channel's business to take a fair share.
 //
 // Two things tell that the line is needed. A queue that stands in all channels
-// at once, for only the line is common to them, and that stays when the node sends
-// less. With one channel that cannot be told from a queue at its leech, and is left
-// to the Controller. And somebody who says so.
+// at once, for only the line is common to them, while they do not carry what the
+// line can. With one channel that cannot be told from a queue at its leech, and is
+// left to the Controller. And somebody who says so.
 //
 // It is not safe for concurrent use.
 type UploadGovernor struct {
@@ -73,11 +75,12 @@ type UploadGovernor struct {
 
 	limit     float64     // bytes per second
 	carried   windowedMax // bytes per second
-	standing  int         // rounds in a row with a queue
-	testing   bool        // whose queue it is
-	full      uploadSum   // carried while a queue stood, before the test
-	foreign   bool        // the last one was somebody else's
-	queueAt   int64       // when it was last seen
+	stretch   uploadSum   // the next value of carried
+	standing  int         // rounds with a queue, less those without
+	full      uploadSum   // carried in those with
+	foreign   bool        // somebody else's was the last one
+	left      float64     // what that left to the node
+	queueAt   int64       // when a queue was last seen
 	userUntil int64
 
 	dayAt    int64
@@ -89,7 +92,6 @@ type UploadGovernor struct {
 // uploadStretch is what a round has seen.
 type uploadStretch struct {
 	at      int64
-	sent    int
 	acked   int
 	least   time.Duration // excess of a round trip over the least of its channel
 	first   *Recovery     // whose round trip was seen
@@ -102,7 +104,12 @@ type uploadSum struct {
 	took  time.Duration
 }
 
-func (s uploadSum) bytesPerSec() float64 {
+func (s *uploadSum) add(bytes int, took time.Duration) {
+	s.bytes += bytes
+	s.took += took
+}
+
+func (s *uploadSum) bytesPerSec() float64 {
 	return float64(s.bytes) / max(s.took, uploadRound).Seconds()
 }
 
@@ -173,7 +180,6 @@ func (g *UploadGovernor) sent(now time.Time, bytes int) {
 	at := g.clock(now)
 	g.newDay(at)
 	g.dayBytes += int64(bytes)
-	g.round.sent += bytes
 	if !g.unbounded() {
 		g.pacer.Spend(at, bytes)
 	}
@@ -201,9 +207,11 @@ func (g *UploadGovernor) acked(now time.Time, r *Recovery, bytes int, rtt time.D
 
 // decide ends a round.
 func (g *UploadGovernor) decide(at int64, took time.Duration) {
-	s := &g.round
-	if took < uploadPatience { // else the node has little to send
-		g.carried.add(at, int64(s.acked)*int64(time.Second)/int64(took), int64(carriedWindow))
+	if took >= uploadPatience { // the node has little to send
+		g.stretch = uploadSum{}
+	} else if g.stretch.add(g.round.acked, took); g.stretch.took >= carriedStretch {
+		g.carried.add(at, int64(g.stretch.bytesPerSec()), int64(carriedWindow))
+		g.stretch = uploadSum{}
 	}
 	if g.cfg.Yield {
 		g.watch(at, took)
@@ -214,21 +222,19 @@ func (g *UploadGovernor) decide(at int64, took time.Duration) {
 // watch looks for a queue in the round that ends.
 func (g *UploadGovernor) watch(at int64, took time.Duration) {
 	s := &g.round
-	evidence := s.several || s.first != nil && (g.testing || g.foreign)
-	switch {
-	case evidence && s.least > g.tolerated():
-		g.queueAt = at
-		g.stands(took)
-	case evidence && g.testing:
-		// It went when the node sent less.
-		g.testing, g.standing = false, 0
-		g.limit = max(ownShare*g.full.bytesPerSec(), g.floor())
-		g.full = uploadSum{}
-	default:
-		if g.standing = max(g.standing-1, 0); g.standing == 0 && !g.testing {
+	evidence := s.several || s.first != nil && g.foreign
+	if !evidence || s.least <= g.tolerated() {
+		if g.standing = max(g.standing-1, 0); g.standing == 0 {
 			g.full = uploadSum{}
 		}
 		g.rise(at, took)
+		return
+	}
+	g.queueAt = at
+	g.full.add(s.acked, took)
+	if g.standing++; g.standing == standingUploadRounds {
+		g.stands(at)
+		g.standing, g.full = 0, uploadSum{}
 	}
 }
 
@@ -241,24 +247,23 @@ func (g *UploadGovernor) tolerated() time.Duration {
 	return queue
 }
 
-// stands takes a round in which a queue stood.
-func (g *UploadGovernor) stands(took time.Duration) {
-	s := &g.round
-	if !g.testing {
-		g.full.bytes += s.acked
-		g.full.took += took
+// stands gives way to a queue.
+func (g *UploadGovernor) stands(at int64) {
+	full := g.full.bytesPerSec()
+	if !g.foreign && g.left > 0 && full > ownPart*g.left && full < g.left/ownPart {
+		// As much as the last time, and when the node sent nothing nobody filled
+		// the line: it carries no more, or somebody takes a constant part of it.
+		g.carried = windowedMax{}
+		g.carried.add(at, int64(full), int64(carriedWindow))
 	}
-	if g.standing = min(g.standing+1, standingUploadRounds); g.standing < standingUploadRounds {
-		return
-	}
-	sending := float64(s.sent) / took.Seconds()
 	switch {
-	case g.testing:
-		g.testing, g.foreign = false, true
-	case !g.foreign:
-		g.testing, g.standing = true, 0
+	case g.foreign:
+		g.limit = g.floor()
+	case full >= ownPart*g.CarriedBytesPerSec():
+		g.limit = max(min(g.limit, ownShare*full), g.floor())
+	default:
+		g.foreign, g.left, g.limit = true, full, g.floor()
 	}
-	g.limit = max(min(g.limit, sending)*uploadCut, g.floor())
 }
 
 // rise lets the limit grow when nobody has been in the way for a while.
@@ -267,7 +272,7 @@ func (g *UploadGovernor) rise(at int64, took time.Duration) {
 	if g.foreign {
 		hold = foreignHold
 	}
-	if g.testing || time.Duration(at-g.queueAt) < hold {
+	if time.Duration(at-g.queueAt) < hold {
 		return
 	}
 	g.foreign = false

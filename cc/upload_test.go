@@ -17,7 +17,7 @@ func seeding(t *testing.T, g func(w *world) *UploadGovernor, household bool) (w 
 	governor := g(w)
 	for range 4 {
 		f := w.addFlow(group.NewTiered(w.now, Fast), 40*time.Millisecond)
-		f.batchedAcks = true
+		f.batchedAcks, f.claimsDelay = true, true
 		f.r.Govern(governor)
 		channels = append(channels, f)
 	}

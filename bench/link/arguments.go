@@ -28,7 +28,8 @@ const runUsage = `usage: go run ./bench/link run --rate RATE --flow FLOW [--flow
 Runs flows through one emulated bottleneck and measures them. Needs Linux and root.
 
 A FLOW is KIND[@START][:TIER@TIME]..., for instance tcp-cubic@5s or shoal-fast:slow@10s.
-KIND is shoal-fast, shoal-medium, shoal-slow, shoal-cubic, tcp-cubic, tcp-bbr or tcp-reno.
+KIND is shoal-fast, shoal-medium, shoal-slow, shoal-cubic, tcp-cubic, tcp-bbr or tcp-reno;
+or shoal-upload*CHANNELS, all that one node sends to so many leeches, which yields to others.
 Times count from the run's start.
 
 `

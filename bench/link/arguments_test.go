@@ -16,16 +16,18 @@ import (
 func TestRunIsReadFromTheCommandLine(t *testing.T) {
 	o, err := parseRun(strings.Fields("--rate 20mbit --rtt 40ms --jitter 20ms --loss 0.03 --burst-loss 0.02:10 --buffer 64kib "+
 		"--policer 10mbit:16kib --step 10s:5mbit --step 20s:20mbit --flow shoal-fast:slow@10s:fast@20s --flow tcp-cubic@5s "+
-		"--seconds 30 --warmup 1s --seed 7 --mss 1000 --json"), io.Discard)
+		"--flow shoal-upload*4@3s:slow@9s --seconds 30 --warmup 1s --seed 7 --mss 1000 --json"), io.Discard)
 	require.NoError(t, err)
 	require.True(t, o.asJSON)
 	s := o.scenario
 	require.Equal(t, []flow{
-		{Kind: "shoal-fast", Tiers: []tierChange{{10 * time.Second, "slow"}, {20 * time.Second, "fast"}}},
-		{Kind: "tcp-cubic", Start: 5 * time.Second},
+		{Kind: "shoal-fast", Channels: 1, Tiers: []tierChange{{10 * time.Second, "slow"}, {20 * time.Second, "fast"}}},
+		{Kind: "tcp-cubic", Channels: 1, Start: 5 * time.Second},
+		{Kind: "shoal-upload", Channels: 4, Start: 3 * time.Second, Tiers: []tierChange{{9 * time.Second, "slow"}}},
 	}, s.Flows)
 	require.Equal(t, "shoal-fast:slow@10s:fast@20s", s.Flows[0].String())
 	require.Equal(t, "tcp-cubic@5s", s.Flows[1].String())
+	require.Equal(t, "shoal-upload*4@3s:slow@9s", s.Flows[2].String())
 	require.Equal(t, uint64(7), s.Seed)
 	from, to := s.measured()
 	require.Equal(t, 6*time.Second, from)
@@ -86,6 +88,8 @@ func TestBadCommandLinesAreExplained(t *testing.T) {
 		{"--rate NaNmbit --flow tcp-cubic", "a rate"},
 		{good + "--flow tcp-vegas", "there is no flow"},
 		{good + "--flow tcp-cubic@soon", "is no time"},
+		{good + "--flow shoal-fast*4", "only shoal-upload has channels"},
+		{good + "--flow shoal-upload*17", "1 to 16 channels"},
 		{good + "--flow tcp-cubic@-5s", "is no time"},
 		{good + "--flow tcp-cubic:slow@5s", "has no tiers"},
 		{good + "--flow shoal-cubic:slow@5s", "has no tiers"},

@@ -17,6 +17,7 @@ import (
 type end struct {
 	Flow      int
 	Kind      string
+	Channels  int // of a shoal flow
 	Sends     bool
 	Own, Peer netip.AddrPort
 	// Begin is the run's start. All that counts from it is on the monotonic clock

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -10,7 +11,7 @@ import (
 )
 
 // flowKinds are what --flow takes, ours and the kernel's.
-var flowKinds = []string{"shoal-fast", "shoal-medium", "shoal-slow", shoalCubic, "tcp-cubic", "tcp-bbr", "tcp-reno"}
+var flowKinds = []string{"shoal-fast", "shoal-medium", "shoal-slow", shoalCubic, shoalUpload, "tcp-cubic", "tcp-bbr", "tcp-reno"}
 
 // tiers by the names that flows have for them.
 var tiers = map[string]cc.Tier{"fast": cc.Fast, "medium": cc.Medium, "slow": cc.Slow}
@@ -18,15 +19,21 @@ var tiers = map[string]cc.Tier{"fast": cc.Fast, "medium": cc.Medium, "slow": cc.
 const (
 	shoalCubic = "shoal-cubic"
 
+	// shoalUpload is a node's uploads as it ships: the channels of one process
+	// in a cc.Group, under a cc.UploadGovernor that yields.
+	shoalUpload = "shoal-upload"
+
 	flowsMax       = 16
+	channelsMax    = 16
 	tierChangesMax = 16
 )
 
 // A flow is one sender and its receiver, who always have more to send.
 type flow struct {
-	Kind  string // of flowKinds
-	Start time.Duration
-	Tiers []tierChange
+	Kind     string // of flowKinds
+	Channels int
+	Start    time.Duration
+	Tiers    []tierChange
 }
 
 // A tierChange is a time since the run's start from which a shoal flow has
@@ -36,11 +43,16 @@ type tierChange struct {
 	Tier string
 }
 
-// parseFlow reads KIND[@START][:TIER@TIME]..., such as tcp-cubic@5s or
-// shoal-fast:slow@10s:fast@20s.
+// parseFlow reads KIND[*CHANNELS][@START][:TIER@TIME]..., such as tcp-cubic@5s,
+// shoal-upload*4 or shoal-fast:slow@10s:fast@20s.
 func parseFlow(s string) (f flow, err error) {
 	parts := strings.Split(s, ":")
-	if f.Kind, f.Start, err = cutTime(parts[0]); err != nil {
+	kind, start, err := cutTime(parts[0])
+	if err != nil {
+		return f, err
+	}
+	f.Start = start
+	if f.Kind, f.Channels, err = cutChannels(kind); err != nil {
 		return f, err
 	}
 	if !slices.Contains(flowKinds, f.Kind) {
@@ -77,10 +89,28 @@ func cutTime(s string) (name string, at time.Duration, err error) {
 	return name, at, err
 }
 
+// cutChannels splits KIND*CHANNELS; without a number it is one.
+func cutChannels(s string) (kind string, channels int, err error) {
+	kind, number, ok := strings.Cut(s, "*")
+	if !ok {
+		return kind, 1, nil
+	}
+	if kind != shoalUpload {
+		return kind, 0, fmt.Errorf("only %s has channels to count, not %s", shoalUpload, kind)
+	}
+	if channels, err = strconv.Atoi(number); err != nil || channels < 1 || channels > channelsMax {
+		return kind, 0, fmt.Errorf("%s has 1 to %d channels, such as %s*4", shoalUpload, channelsMax, shoalUpload)
+	}
+	return kind, channels, nil
+}
+
 // String is the flow as --flow takes it.
 func (f flow) String() string {
 	var b strings.Builder
 	b.WriteString(f.Kind)
+	if f.Channels > 1 {
+		fmt.Fprintf(&b, "*%d", f.Channels)
+	}
 	if f.Start > 0 {
 		fmt.Fprintf(&b, "@%v", f.Start)
 	}
@@ -101,10 +131,15 @@ func isTier(name string) bool {
 	return ok
 }
 
-// newController is the congestion control of a shoal flow.
-func newController(kind string, now time.Time) cc.Controller {
-	if kind == shoalCubic {
-		return cc.NewCubic(now)
+// controllers makes the congestion control of a shoal flow; nil is the transport's
+// default, as a node has it.
+func controllers(kind string) func(now time.Time) cc.Controller {
+	switch kind {
+	case shoalUpload:
+		return nil
+	case shoalCubic:
+		return cc.NewCubic
 	}
-	return cc.NewTiered(now, tiers[strings.TrimPrefix(kind, "shoal-")])
+	tier := tiers[strings.TrimPrefix(kind, "shoal-")]
+	return func(now time.Time) cc.Controller { return cc.NewTiered(now, tier) }
 }

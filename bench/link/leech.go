@@ -12,16 +12,21 @@ import (
 	"shoal/internal/wire"
 )
 
-// A leech is the receiving end of a shoal flow.
+// A leech is the receiving end of one channel of a shoal flow.
 type leech struct {
 	channel *transport.Channel
 	asking  asking
-	buf     []byte
+}
+
+// leeches are those of one flow.
+type leeches struct {
+	all []*leech
+	buf []byte
 }
 
 // leech prepares the receiving end of a shoal flow.
 func (e *end) leech() (part, error) {
-	endpoint, err := e.listen(cc.NewCubic)
+	endpoint, err := e.listen(cc.NewCubic, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -30,11 +35,14 @@ func (e *end) leech() (part, error) {
 		if err := e.awaitStart(ctx, samples); err != nil {
 			return err
 		}
-		session, err := dial(ctx, endpoint, e.Peer)
-		if err != nil {
-			return err
+		l := &leeches{buf: make([]byte, wire.ChunkBytes)}
+		for range e.Channels {
+			session, err := dial(ctx, endpoint, e.Peer)
+			if err != nil {
+				return err
+			}
+			l.all = append(l.all, &leech{channel: session.Channel(), asking: asking{heardAt: time.Now()}})
 		}
-		l := &leech{channel: session.Channel(), asking: asking{heardAt: time.Now()}, buf: make([]byte, wire.ChunkBytes)}
 		return l.watch(ctx, endpoint.Inbox(alpn), samples)
 	}, nil
 }
@@ -52,57 +60,72 @@ func dial(ctx context.Context, e *transport.Endpoint, to netip.AddrPort) (*trans
 	}
 }
 
-// watch is the loop of the leech's one goroutine.
-func (l *leech) watch(ctx context.Context, inbox <-chan *transport.Batch, samples *sampler) error {
+// watch is the loop of the leeches' one goroutine.
+func (l *leeches) watch(ctx context.Context, inbox <-chan *transport.Batch, samples *sampler) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		now := time.Now()
-		l.ask(now)
-		l.channel.Advance(now)
 		if samples.due(now) {
-			samples.add(now, sample{UsefulBytes: l.asking.usefulBytes})
+			samples.add(now, sample{UsefulBytes: l.usefulBytes()})
 		}
 		wake := samples.next
-		if at := l.channel.Next(); !at.IsZero() && at.Before(wake) {
-			wake = at
+		for _, o := range l.all {
+			if session := o.channel.Session(); session.Err() != nil {
+				return ended(ctx, session)
+			}
+			o.ask(now)
+			o.channel.Advance(now)
+			if at := o.channel.Next(); !at.IsZero() && at.Before(wake) {
+				wake = at
+			}
 		}
 		timer.Reset(time.Until(wake))
 		select {
 		case b := <-inbox:
 			if b == nil {
-				return l.channel.Session().Err()
+				return transport.ErrClosed
 			}
 			l.receive(time.Now(), b)
 		case <-timer.C:
-		case <-l.channel.Session().Done():
-			return ended(ctx, l.channel.Session())
 		case <-ctx.Done():
 			return nil
 		}
 	}
 }
 
-func (l *leech) receive(now time.Time, b *transport.Batch) {
+func (l *leeches) usefulBytes() (sum int64) {
+	for _, o := range l.all {
+		sum += o.asking.usefulBytes
+	}
+	return sum
+}
+
+func (l *leeches) receive(now time.Time, b *transport.Batch) {
 	defer b.Release()
 	for _, pkt := range b.Packets {
-		kind, chunk, ok := l.channel.Header(pkt.Data)
+		i := slices.IndexFunc(l.all, func(o *leech) bool { return o.channel == pkt.Channel })
+		if i < 0 {
+			continue // still dialing
+		}
+		o := l.all[i]
+		kind, chunk, ok := o.channel.Header(pkt.Data)
 		if !ok {
 			continue
 		}
 		if kind != wire.KindData {
-			_, _, _ = l.channel.OpenMessage(now, pkt, nil)
+			_, _, _ = o.channel.OpenMessage(now, pkt, nil)
 			continue
 		}
-		if n, err := l.channel.OpenData(now, pkt, l.buf); err == nil {
-			l.asking.arrived(now, l.channel.RTT(), chunk, n)
+		if n, err := o.channel.OpenData(now, pkt, l.buf); err == nil {
+			o.asking.arrived(now, o.channel.RTT(), chunk, n)
 		}
 	}
 }
 
-func (l *leech) ask(now time.Time) {
-	requests := l.asking.requests(now, l.channel.RTT()+4*l.channel.RTTVar()+answerSlack)
+func (o *leech) ask(now time.Time) {
+	requests := o.asking.requests(now, o.channel.RTT()+4*o.channel.RTTVar()+answerSlack)
 	for batch := range slices.Chunk(requests, wire.MaxRequests) {
-		l.channel.SendMessage(now, wire.KindRequest, wire.AppendRequests(nil, batch))
+		o.channel.SendMessage(now, wire.KindRequest, wire.AppendRequests(nil, batch))
 	}
 }

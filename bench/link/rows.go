@@ -42,6 +42,7 @@ var rows = []row{
 	{"policer", "policer with a bucket of 16 KiB: sent again ≤ 5 % and ≤ 0.5 × tcp-bbr", judgePolicer},
 	{tracesRow, "recorded LTE, WiFi, 5G, cable: share ≥ 0.95 × tcp-bbr at ≤ its p95 queue, medians over the traces", judgeTraces},
 	{"tier-switch", "beside tcp-cubic: FAST → SLOW ≤ 10 % after 1 s, SLOW → FAST ≥ 40 % by 3 s", judgeTierSwitch},
+	{"governor", "10 Mbit/s: tcp-cubic beside four seeding channels that yield keeps ≥ 95 % of its lone rate, its p95 RTT rises ≤ 15 ms", judgeGovernor},
 	{"window", "±20 ms: coefficient of variation of FAST's window ≤ 0.5 × tcp-cubic's", judgeWindow},
 }
 
@@ -180,6 +181,20 @@ func judgeTierSwitch(m *measurer) []check {
 		atMost("share from 1 to 6 s after the change to SLOW", o.shareIn(1, 16*time.Second, 21*time.Second), 0.1, args+" --json --series"),
 		atLeast("share from 3 to 8 s after the change to FAST", o.shareIn(1, 33*time.Second, 38*time.Second), 0.4, args+" --json --series"),
 	}
+}
+
+// judgeGovernor counts from two seconds after the foreground's start, as everywhere:
+// the governor's time to notice is part of the figure.
+func judgeGovernor(m *measurer) (checks []check) {
+	for _, buffer := range []string{"1", "4"} {
+		link := "--rate 10mbit --rtt 40ms --seconds 45 --buffer " + buffer + "bdp --flow tcp-cubic@10s"
+		both := link + " --flow shoal-upload*4"
+		lone, beside := m.of(link).flow(0), m.of(both).flow(0)
+		checks = append(checks,
+			atLeast("kept beside them / alone, "+buffer+" BDP", ratio(beside.GoodputMbps, lone.GoodputMbps), 0.95, both),
+			atMost("rise of the p95 RTT, "+buffer+" BDP, ms", beside.RTTMillisP95-lone.RTTMillisP95, 15, both))
+	}
+	return checks
 }
 
 func judgeWindow(m *measurer) []check {

@@ -87,7 +87,7 @@ func play(ctx context.Context, s *scenario, link *emulator.Network) ([]report, e
 	for i, f := range s.Flows {
 		for _, sends := range []bool{true, false} {
 			e := end{
-				Flow: i, Kind: f.Kind, Sends: sends, BeginUnixNano: begin.UnixNano(), Start: f.Start, Length: s.Length,
+				Flow: i, Kind: f.Kind, Channels: f.Channels, Sends: sends, BeginUnixNano: begin.UnixNano(), Start: f.Start, Length: s.Length,
 				Tiers: f.Tiers, SegmentBytes: s.SegmentBytes,
 			}
 			own, peer := link.Hosts[1], link.Hosts[0]

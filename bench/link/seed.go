@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"shoal/cc"
@@ -19,7 +20,7 @@ const (
 )
 
 // listen opens an end's transport endpoint, as a peer does.
-func (e *end) listen(newController func(time.Time) cc.Controller) (*transport.Endpoint, error) {
+func (e *end) listen(newController func(time.Time) cc.Controller, uploads *cc.UploadGovernor) (*transport.Endpoint, error) {
 	_, key, err := ed25519.GenerateKey(nil)
 	if err != nil {
 		return nil, err
@@ -30,40 +31,47 @@ func (e *end) listen(newController func(time.Time) cc.Controller) (*transport.En
 	}
 	return transport.Listen(transport.Config{
 		Listen: e.Own.String(), Identity: identity, ALPN: []string{alpn}, NewController: newController,
+		Uploads: map[string]*cc.UploadGovernor{alpn: uploads},
 	})
 }
 
 // A seed answers requests for pieces from memory, the first ones first, as fast
-// as its channel allows.
+// as its channels allow.
 type seed struct {
-	channel    *transport.Channel
-	controller cc.Controller
-	tiers      []tierChange
-
-	wanted  wanted
-	sentOf  map[uint32]uint64 // chunks that were sent at least once
+	uploads []*upload // in the order in which they are served next
+	tiers   []tierChange
 	counted sample
 	piece   []byte // what every piece contains
 }
 
+// An upload is what one leech is sent.
+type upload struct {
+	channel *transport.Channel
+	wanted  wanted
+	sentOf  map[uint32]uint64 // chunks that were sent at least once
+}
+
 // seed prepares the sending end of a shoal flow.
 func (e *end) seed() (part, error) {
-	s := &seed{tiers: e.Tiers, sentOf: make(map[uint32]uint64), piece: make([]byte, wire.PieceBytes)}
+	s := &seed{tiers: e.Tiers, piece: make([]byte, wire.PieceBytes)}
 	_, _ = rand.NewChaCha8([32]byte{}).Read(s.piece)
-	endpoint, err := e.listen(func(now time.Time) cc.Controller {
-		s.controller = newController(e.Kind, now)
-		return s.controller
-	})
+	var governor *cc.UploadGovernor
+	if e.Kind == shoalUpload {
+		governor = cc.NewUploadGovernor(time.Now(), cc.Uploads{Yield: true})
+	}
+	endpoint, err := e.listen(controllers(e.Kind), governor)
 	if err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context, samples *sampler) error {
 		defer func() { _ = endpoint.Close() }()
-		session, err := endpoint.Accept(ctx)
-		if err != nil {
-			return err
+		for range e.Channels {
+			session, err := endpoint.Accept(ctx)
+			if err != nil {
+				return err
+			}
+			s.uploads = append(s.uploads, &upload{channel: session.Channel(), sentOf: make(map[uint32]uint64)})
 		}
-		s.channel = session.Channel()
 		return s.serve(ctx, endpoint.Inbox(alpn), samples)
 	}, nil
 }
@@ -76,7 +84,12 @@ func (s *seed) serve(ctx context.Context, inbox <-chan *transport.Batch, samples
 		now := time.Now()
 		s.changeTier(now, samples.begin)
 		s.send(now)
-		s.channel.Advance(now)
+		for _, u := range s.uploads {
+			if session := u.channel.Session(); session.Err() != nil {
+				return ended(ctx, session)
+			}
+			u.channel.Advance(now)
+		}
 		if samples.due(now) {
 			samples.add(now, s.sample())
 		}
@@ -84,12 +97,10 @@ func (s *seed) serve(ctx context.Context, inbox <-chan *transport.Batch, samples
 		select {
 		case b := <-inbox:
 			if b == nil {
-				return s.channel.Session().Err()
+				return transport.ErrClosed
 			}
 			s.receive(time.Now(), b)
 		case <-timer.C:
-		case <-s.channel.Session().Done():
-			return ended(ctx, s.channel.Session())
 		case <-ctx.Done():
 			return nil
 		}
@@ -99,12 +110,15 @@ func (s *seed) serve(ctx context.Context, inbox <-chan *transport.Batch, samples
 // wake is when there is something to do even if nothing arrives.
 func (s *seed) wake(now, sampleAt time.Time) time.Time {
 	wake := sampleAt
-	if at := s.channel.Next(); !at.IsZero() && at.Before(wake) {
-		wake = at
-	}
-	if len(s.wanted) > 0 {
-		if at := s.channel.NextSend(now); !at.IsZero() && at.Before(wake) {
+	sooner := func(at time.Time) {
+		if !at.IsZero() && at.Before(wake) {
 			wake = at
+		}
+	}
+	for _, u := range s.uploads {
+		sooner(u.channel.Next())
+		if len(u.wanted) > 0 {
+			sooner(u.channel.NextSend(now))
 		}
 	}
 	return wake
@@ -113,7 +127,11 @@ func (s *seed) wake(now, sampleAt time.Time) time.Time {
 func (s *seed) receive(now time.Time, b *transport.Batch) {
 	defer b.Release()
 	for _, pkt := range b.Packets {
-		kind, body, err := s.channel.OpenMessage(now, pkt, nil)
+		i := slices.IndexFunc(s.uploads, func(u *upload) bool { return u.channel == pkt.Channel })
+		if i < 0 {
+			continue // not accepted yet
+		}
+		kind, body, err := pkt.Channel.OpenMessage(now, pkt, nil)
 		if err != nil || kind != wire.KindRequest {
 			continue
 		}
@@ -122,41 +140,53 @@ func (s *seed) receive(now time.Time, b *transport.Batch) {
 			continue
 		}
 		for _, r := range requests {
-			s.wanted.add(r)
+			s.uploads[i].wanted.add(r)
 		}
 	}
 }
 
+// send serves the channels in turns, a burst each: what the governor allows is
+// for all of them.
 func (s *seed) send(now time.Time) {
-	for budget := s.channel.SendBudget(now); budget > 0 && len(s.wanted) > 0; budget = s.channel.SendBudget(now) {
-		for ; budget > 0 && len(s.wanted) > 0; budget-- {
-			s.sendChunk(now)
+	for idle := 0; idle < len(s.uploads); {
+		u := s.uploads[0]
+		s.uploads = append(s.uploads[1:], u)
+		idle++
+		for budget := u.channel.SendBudget(now); budget > 0 && len(u.wanted) > 0; budget-- {
+			s.sendChunk(now, u)
+			idle = 0
 		}
 	}
 }
 
 // sendChunk sends the first chunk wanted.
-func (s *seed) sendChunk(now time.Time) {
-	piece, chunk := s.wanted.take()
-	s.channel.SendData(now, transport.Chunk{Handle: handle, Piece: piece, Chunk: chunk}, s.piece[int(chunk)*wire.ChunkBytes:][:wire.ChunkBytes])
+func (s *seed) sendChunk(now time.Time, u *upload) {
+	piece, chunk := u.wanted.take()
+	u.channel.SendData(now, transport.Chunk{Handle: handle, Piece: piece, Chunk: chunk}, s.piece[int(chunk)*wire.ChunkBytes:][:wire.ChunkBytes])
 	s.counted.SentBytes += wire.ChunkBytes
-	if s.sentOf[piece]&(1<<chunk) != 0 {
+	if u.sentOf[piece]&(1<<chunk) != 0 {
 		s.counted.AgainBytes += wire.ChunkBytes
 	}
-	s.sentOf[piece] |= 1 << chunk
+	u.sentOf[piece] |= 1 << chunk
 }
 
+// sample adds the channels' windows up, and takes the mean of their round trips.
 func (s *seed) sample() sample {
-	st := s.channel.Stats()
 	v := s.counted
-	v.WindowBytes, v.RTTMillis = st.WindowBytes, st.RTT.Seconds()*1000
+	for _, u := range s.uploads {
+		st := u.channel.Stats()
+		v.WindowBytes += st.WindowBytes
+		v.RTTMillis += st.RTT.Seconds() * 1000 / float64(len(s.uploads))
+	}
 	return v
 }
 
-// changeTier tells the controller of the changes that are due.
+// changeTier tells the channels of the changes that are due.
 func (s *seed) changeTier(now, begin time.Time) {
 	for len(s.tiers) > 0 && now.Sub(begin) >= s.tiers[0].At {
-		s.controller.(cc.TierController).SetTier(now, tiers[s.tiers[0].Tier])
+		for _, u := range s.uploads {
+			u.channel.SetTier(now, tiers[s.tiers[0].Tier])
+		}
 		s.tiers = s.tiers[1:]
 	}
 }
