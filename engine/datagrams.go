@@ -207,3 +207,10 @@ func (l *loop) sendBusy(now time.Time, b swarm.Busy) {
 		p.channel.SendMessage(now, wire.KindBusy, l.body)
 	}
 }
+
+// capRate tells a seed, with the ACKs, how fast it may send; it counts headers.
+func (l *loop) capRate(c swarm.RateCap) {
+	if p := l.peers[c.Peer]; p != nil {
+		p.channel.SetRateCap(uint64(c.BytesPerSec * wire.DataDatagramBytes / wire.ChunkBytes))
+	}
+}

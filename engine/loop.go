@@ -257,7 +257,7 @@ func sooner(a, b time.Time) time.Time {
 // act does what the core wants; it reports whether that was anything.
 func (l *loop) act(now time.Time) bool {
 	o := &l.out
-	busy := len(o.Requests)+len(o.Cancels)+len(o.Busies)+len(o.Control)+len(o.Fetches)+len(o.FetchCancel)+
+	busy := len(o.Requests)+len(o.Cancels)+len(o.Busies)+len(o.Caps)+len(o.Control)+len(o.Fetches)+len(o.FetchCancel)+
 		len(o.Verify)+len(o.Load)+len(o.Release)+len(o.Connect)+len(o.Disconnect)+len(o.WantsFailed)+len(o.Events) > 0
 	if !busy {
 		return false
@@ -271,6 +271,9 @@ func (l *loop) act(now time.Time) bool {
 	l.sendRequests(now, o.Requests)
 	for _, b := range o.Busies {
 		l.sendBusy(now, b)
+	}
+	for _, c := range o.Caps {
+		l.capRate(c)
 	}
 	for _, m := range o.Control {
 		l.sendControl(now, m.Peer, m.Message)

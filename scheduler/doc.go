@@ -5,8 +5,9 @@
 // ordered by deadline. The active queue is finished before new pieces enter:
 // when a seed stalls, its missing chunks go to the others at once instead of
 // opening yet another piece. Beside the queues stand the ranking of seeds, the
-// schedulability test that decides when the CDN must step in (Rescue), and the
-// rule for who brings new pieces into the swarm (FirstCopies).
+// schedulability test that decides when the CDN must step in (Rescue), the rule
+// for who brings new pieces into the swarm (FirstCopies), and the division of this
+// node's downlink among those who send (Caps).
 //
 // A Scheduler reads no clock and starts no goroutine. It is not safe for
 // concurrent use; its owner (engine/swarm) serializes calls. It knows pieces,

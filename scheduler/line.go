@@ -26,13 +26,16 @@ type line struct {
 	bytes        int
 	best, before float64 // bytes per second: of this period, of the one before
 	turned       time.Duration
+	last         float64 // the latest sample, and when it ended
+	lastAt       time.Duration
 }
 
 // add records payload that has arrived.
 func (l *line) add(at time.Duration, bytes int) {
 	if since := at - l.start; since >= lineWindow {
 		if since < 2*lineWindow { // else the line was idle, and says nothing
-			l.best = max(l.best, float64(l.bytes)/since.Seconds())
+			l.last, l.lastAt = float64(l.bytes)/since.Seconds(), at
+			l.best = max(l.best, l.last)
 		}
 		l.start, l.bytes = at, 0
 	}
@@ -42,9 +45,17 @@ func (l *line) add(at time.Duration, bytes int) {
 	}
 }
 
+// rate is what the line carries, in bytes per second; 0: unknown.
+func (l *line) rate() float64 { return max(l.best, l.before) }
+
+// full tells whether the line carries what it can.
+func (l *line) full(at time.Duration) bool {
+	return l.rate() > 0 && at-l.lastAt < 2*lineWindow && l.last >= lineFull*l.rate()
+}
+
 // time is how long the line is busy with bytes, at its best.
 func (l *line) time(bytes int) time.Duration {
-	if rate := max(l.best, l.before); rate > 0 {
+	if rate := l.rate(); rate > 0 {
 		return seconds(float64(bytes) / rate)
 	}
 	return 0
@@ -52,7 +63,7 @@ func (l *line) time(bytes int) time.Duration {
 
 // most is how many bytes may be outstanding at all seeds together.
 func (l *line) most() int {
-	rate := max(l.best, l.before)
+	rate := l.rate()
 	if rate == 0 {
 		return lineUnknown
 	}

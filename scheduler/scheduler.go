@@ -34,6 +34,7 @@ type Scheduler struct {
 	wanted SeedSet
 
 	line        line
+	caps        caps
 	outstanding int // bytes, at all seeds
 	fromCDN     int // bytes, asked of the CDN
 

@@ -29,6 +29,8 @@ const (
 type seed struct {
 	up          bool
 	rtt         time.Duration
+	leastRTT    time.Duration
+	cap         float64 // that it was told, bytes per second; 0: none
 	loss        float64
 	meter       meter
 	outstanding int           // bytes asked and not yet delivered, lost or withdrawn

@@ -12,7 +12,7 @@ func (s *Scheduler) seed(id Seed) *seed {
 
 // SeedUp opens a slot for a new seed. rtt 0 is unmeasured.
 func (s *Scheduler) SeedUp(id Seed, rtt time.Duration) {
-	s.seeds[id] = seed{up: true, rtt: rtt, success: 1}
+	s.seeds[id] = seed{up: true, rtt: rtt, leastRTT: rtt, success: 1}
 	s.up.Add(id)
 	s.owing.Remove(id)
 	s.thaws.Remove(id)
@@ -66,6 +66,9 @@ func (s *Scheduler) Measured(id Seed, rtt time.Duration, loss float64) {
 	if d := s.seed(id); d != nil {
 		if rtt > 0 {
 			d.rtt = rtt
+			if d.leastRTT == 0 || rtt < d.leastRTT {
+				d.leastRTT = rtt
+			}
 			s.expiry = min(s.expiry, d.stalls())
 		}
 		d.loss = min(max(loss, 0), 1)

@@ -159,6 +159,12 @@ type Busy struct {
 	RetryAfter time.Duration
 }
 
+// RateCap tells a seed how fast it may send.
+type RateCap struct {
+	Peer        Peer
+	BytesPerSec float64 // of payload; 0: as it likes
+}
+
 // ControlMessage is to be sent on a peer's control stream.
 type ControlMessage struct {
 	Peer    Peer
@@ -202,6 +208,7 @@ type Output struct {
 	Requests    []Request
 	Cancels     []CancelRequest
 	Busies      []Busy
+	Caps        []RateCap
 	Control     []ControlMessage
 	Fetches     []Fetch
 	FetchCancel []FetchID

@@ -77,6 +77,7 @@ type Core struct {
 	asks    []scheduler.Ask
 	revokes []scheduler.Revoke
 	gaps    []scheduler.Gap
+	caps    []scheduler.Cap
 }
 
 // New returns a Core that knows nothing yet.
@@ -119,6 +120,7 @@ func (c *Core) Advance(now time.Time) {
 	if c.moved || !now.Before(c.plan) {
 		if !now.Before(c.plan) {
 			c.planFetches(now)
+			c.capSeeds(now)
 			c.plan = now.Add(planEvery)
 		}
 		c.assign(now)
@@ -199,6 +201,14 @@ func (c *Core) assign(now time.Time) {
 	}
 }
 
+// capSeeds divides this node's downlink.
+func (c *Core) capSeeds(now time.Time) {
+	c.caps = c.sched.Caps(now, c.cdn.Estimate(), c.caps[:0])
+	for _, x := range c.caps {
+		c.out.Caps = append(c.out.Caps, RateCap{Peer: Peer(x.Seed), BytesPerSec: x.BytesPerSec})
+	}
+}
+
 // relativeMillis puts a deadline on the wire: relative, so that clocks need not
 // agree, and never negative.
 func relativeMillis(d time.Duration) uint32 {
@@ -209,7 +219,7 @@ func relativeMillis(d time.Duration) uint32 {
 func (c *Core) Drain(out *Output) {
 	*out, c.out = c.out, *out
 	o := &c.out
-	o.Requests, o.Cancels, o.Busies = o.Requests[:0], o.Cancels[:0], o.Busies[:0]
+	o.Requests, o.Cancels, o.Busies, o.Caps = o.Requests[:0], o.Cancels[:0], o.Busies[:0], o.Caps[:0]
 	o.Control, o.Fetches, o.FetchCancel = o.Control[:0], o.Fetches[:0], o.FetchCancel[:0]
 	o.Verify, o.Load, o.Release = o.Verify[:0], o.Load[:0], o.Release[:0]
 	o.Connect, o.Disconnect = o.Connect[:0], o.Disconnect[:0]
