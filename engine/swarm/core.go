@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"shoal/internal/pace"
 	"shoal/internal/pieces"
 	"shoal/internal/wire"
 	"shoal/scheduler"
@@ -55,6 +56,7 @@ type Core struct {
 	serving scheduler.SeedSet // leeches for which something is in memory
 	serveBy []time.Time       // by slot, of serving: the earliest deadline
 	loading scheduler.SeedSet // leeches for which something is being read
+	served  pace.Meter        // the rate at which leeches are
 	byID    map[wire.PeerID]Peer
 	known   []*contact
 	banned  map[wire.PeerID]bool
@@ -112,6 +114,9 @@ func (c *Core) Advance(now time.Time) {
 		c.updateInterests(now)
 		c.dirty, c.moved = false, true
 		c.refresh = now.Add(refreshEvery)
+	}
+	if c.served.Busy() && c.serving.Empty() && c.loading.Empty() {
+		c.served.End()
 	}
 	if next := c.sched.NextExpiry(now); !next.IsZero() && !now.Before(next) {
 		c.expire(now)

@@ -48,6 +48,8 @@ type peer struct {
 	queued    int     // chunks in queue
 	tier      channelTier
 	leechedAt time.Time
+	// refusedUntil: it was told BUSY, and asks for nothing until then.
+	refusedUntil time.Time
 
 	loss           float64
 	rtt            time.Duration

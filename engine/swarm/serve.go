@@ -68,12 +68,18 @@ func (c *Core) Requested(now time.Time, slot Peer, r wire.Request) {
 	}
 	deadline := now.Add(min(time.Duration(r.DeadlineMillis)*time.Millisecond, maxDeadline))
 	tier := min(scheduler.Tier(r.Tier), scheduler.Slow)
-	c.enqueue(p, serve{piece: Piece{id, r.Piece}, handle: r.Handle, mask: mask, deadline: deadline, tier: tier})
+	if now.Before(p.refusedUntil) {
+		return
+	}
+	c.enqueue(now, p, serve{piece: Piece{id, r.Piece}, handle: r.Handle, mask: mask, deadline: deadline, tier: tier})
+	if by, late := c.overdue(now, p); late {
+		c.refuse(now, p, min(by, refusalMost))
+	}
 }
 
 // enqueue adds a request at its place by deadline; one for the same piece is
 // merged.
-func (c *Core) enqueue(p *peer, s serve) {
+func (c *Core) enqueue(now time.Time, p *peer, s serve) {
 	if i := slices.IndexFunc(p.queue, func(o serve) bool { return o.piece == s.piece }); i >= 0 {
 		old := p.queue[i]
 		p.queue = slices.Delete(p.queue, i, i+1)
@@ -83,9 +89,7 @@ func (c *Core) enqueue(p *peer, s serve) {
 	}
 	n := bits.OnesCount64(s.mask)
 	if p.queued+n > maxQueuedChunks {
-		p.queue, p.queued = p.queue[:0], 0
-		c.requeued(p)
-		c.out.Busies = append(c.out.Busies, Busy{Peer: p.slot, RetryAfter: overloadRetry})
+		c.refuse(now, p, overloadRetry)
 		c.dropped[dropOverflow]++
 		return
 	}
@@ -203,9 +207,10 @@ func firstChunks(mask uint64, n int) uint64 {
 }
 
 // Served counts a burst that went out.
-func (c *Core) Served(_ time.Time, s Serve) {
+func (c *Core) Served(now time.Time, s Serve) {
 	n := int64(c.chunkBytes(s.Piece, s.Mask))
 	c.bytes.Served += n
+	c.served.Received(now, int(n))
 	if p := c.peer(s.Peer); p != nil {
 		p.sent += n
 	}
