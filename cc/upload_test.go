@@ -8,11 +8,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// seeding is a node with four channels on an uplink of 10 Mbit/s, and perhaps
-// somebody else's Cubic upload that begins after ten seconds.
-func seeding(t *testing.T, g func(w *world) *UploadGovernor, household bool) (w *world, channels []*flow, other *flow) {
+// seeding is a node with four channels on an uplink of 10 Mbit/s, for ten seconds.
+func seeding(t *testing.T, queueBytes int, g func(w *world) *UploadGovernor) (w *world, channels []*flow) {
 	t.Helper()
-	w = newWorld(10, 128<<10)
+	w = newWorld(10, queueBytes)
 	group := new(Group)
 	governor := g(w)
 	for range 4 {
@@ -22,11 +21,16 @@ func seeding(t *testing.T, g func(w *world) *UploadGovernor, household bool) (w 
 		channels = append(channels, f)
 	}
 	w.run(10 * time.Second)
-	if household {
-		other = w.addFlow(NewCubic(w.now), 40*time.Millisecond)
-	}
-	return w, channels, other
+	return w, channels
 }
+
+// yielding makes a governor that gives way.
+func yielding(w *world) *UploadGovernor { return NewUploadGovernor(w.now, Uploads{Yield: true}) }
+
+const (
+	oneBDP    = 50_000
+	deepQueue = 128 << 10
+)
 
 func sum(flows []*flow) (bytes int) {
 	for _, f := range flows {
@@ -36,36 +40,46 @@ func sum(flows []*flow) (bytes int) {
 }
 
 func TestUploadsGiveWayToTheHousehold(t *testing.T) {
-	g := new(UploadGovernor)
-	w, channels, other := seeding(t, func(w *world) *UploadGovernor {
-		g = NewUploadGovernor(w.now, Uploads{Yield: true})
-		return g
-	}, true)
-	w.run(5 * time.Second) // to be noticed
-	before, others := sum(channels), other.delivered
-	w.run(20 * time.Second)
-	line := w.rateBytesPerSec * 20
-	t.Logf("household %.3f, uploads %.3f, limit %.0f", float64(other.delivered-others)/line, float64(sum(channels)-before)/line, g.LimitBytesPerSec(w.now))
-	require.Greater(t, float64(other.delivered-others)/line, 0.95)
+	for _, queueBytes := range []int{oneBDP, deepQueue} {
+		w, channels := seeding(t, queueBytes, yielding)
+		other := w.addFlow(NewCubic(w.now), 40*time.Millisecond)
+		w.run(2 * time.Second) // to be noticed
+		before, others := sum(channels), other.delivered
+		w.run(20 * time.Second)
+		line := w.rateBytesPerSec * 20
+		t.Logf("household %.3f, uploads %.3f", float64(other.delivered-others)/line, float64(sum(channels)-before)/line)
+		require.Greater(t, float64(other.delivered-others)/line, 0.95)
 
-	other.sending = false
-	w.run(30 * time.Second)
-	before = sum(channels)
-	w.run(10 * time.Second)
-	require.Greater(t, float64(sum(channels)-before)/(w.rateBytesPerSec*10), 0.9, "and it rises again")
+		other.sending = false
+		w.run(12 * time.Second)
+		before = sum(channels)
+		w.run(10 * time.Second)
+		require.Greater(t, float64(sum(channels)-before)/(w.rateBytesPerSec*10), 0.9, "and it rises again")
+	}
 }
 
 func TestUploadsAloneAreNotGoverned(t *testing.T) {
-	w, channels, _ := seeding(t, func(w *world) *UploadGovernor { return NewUploadGovernor(w.now, Uploads{Yield: true}) }, false)
+	w, channels := seeding(t, deepQueue, yielding)
 	before := sum(channels)
 	w.run(20 * time.Second)
-	require.Greater(t, float64(sum(channels)-before)/(w.rateBytesPerSec*20), 0.93)
+	require.Greater(t, float64(sum(channels)-before)/(w.rateBytesPerSec*20), 0.95)
+}
+
+// A line that has become slower looks like somebody who takes half of it, until the
+// same half is left once more.
+func TestUploadsUseASlowerLine(t *testing.T) {
+	w, channels := seeding(t, deepQueue, yielding)
+	w.rateBytesPerSec /= 2
+	w.run(20 * time.Second)
+	before := sum(channels)
+	w.run(20 * time.Second)
+	require.Greater(t, float64(sum(channels)-before)/(w.rateBytesPerSec*20), 0.9)
 }
 
 func TestUploadsAreBounded(t *testing.T) {
-	w, channels, _ := seeding(t, func(w *world) *UploadGovernor {
+	w, channels := seeding(t, deepQueue, func(w *world) *UploadGovernor {
 		return NewUploadGovernor(w.now, Uploads{MaxBytesPerSec: 200_000})
-	}, false)
+	})
 	require.InDelta(t, 200_000*10, sum(channels), 200_000)
 	before := sum(channels)
 	w.run(10 * time.Second)
@@ -74,10 +88,10 @@ func TestUploadsAreBounded(t *testing.T) {
 
 func TestUploadsEndWithTheDaysVolume(t *testing.T) {
 	g := new(UploadGovernor)
-	w, channels, _ := seeding(t, func(w *world) *UploadGovernor {
+	w, channels := seeding(t, deepQueue, func(w *world) *UploadGovernor {
 		g = NewUploadGovernor(w.now, Uploads{MaxBytesPerDay: 2 << 20})
 		return g
-	}, false)
+	})
 	var sent uint64
 	for _, f := range channels {
 		sent += f.r.Stats().SentBytes
@@ -90,10 +104,10 @@ func TestUploadsEndWithTheDaysVolume(t *testing.T) {
 
 func TestUploadsLeaveTheLineToWhoAsksForIt(t *testing.T) {
 	g := new(UploadGovernor)
-	w, channels, _ := seeding(t, func(w *world) *UploadGovernor {
+	w, channels := seeding(t, deepQueue, func(w *world) *UploadGovernor {
 		g = NewUploadGovernor(w.now, Uploads{Yield: true})
 		return g
-	}, false)
+	})
 	share := func() float64 {
 		before := sum(channels)
 		w.run(10 * time.Second)
@@ -109,18 +123,18 @@ func TestUploadsLeaveTheLineToWhoAsksForIt(t *testing.T) {
 // any more.
 func TestTheHardLimitHoldsWhateverElseDoes(t *testing.T) {
 	const least = uploadFloor / 2
-	w, channels, _ := seeding(t, func(w *world) *UploadGovernor {
+	w, channels := seeding(t, deepQueue, func(w *world) *UploadGovernor {
 		return NewUploadGovernor(w.now, Uploads{MaxBytesPerSec: least, Yield: true})
-	}, false)
+	})
 	before := sum(channels)
 	w.run(20 * time.Second)
 	require.Less(t, float64(sum(channels)-before), 1.2*least*20)
 
 	var g *UploadGovernor
-	w, channels, _ = seeding(t, func(w *world) *UploadGovernor {
+	w, channels = seeding(t, deepQueue, func(w *world) *UploadGovernor {
 		g = NewUploadGovernor(w.now, Uploads{MaxBytesPerSec: 200_000})
 		return g
-	}, false)
+	})
 	g.UserActive(w.now, w.now.Add(5*time.Second))
 	w.run(8 * time.Second)
 	before = sum(channels)

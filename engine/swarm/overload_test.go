@@ -38,9 +38,8 @@ func newUploader(t *testing.T, leeches int) *uploader {
 
 // asks takes requests for n whole pieces from the first on, all due at once.
 func (u *uploader) asks(p Peer, first, n uint32, due time.Duration) {
-	h, _ := u.files()[u.file].handle(p)
 	for i := range n {
-		u.Requested(u.now, p, wire.Request{Handle: h, Piece: first + i, Mask: ^uint64(0), DeadlineMillis: uint32(due.Milliseconds())})
+		u.Requested(u.now, p, wire.Request{Handle: u.handle(p), Piece: first + i, Mask: ^uint64(0), DeadlineMillis: uint32(due.Milliseconds())})
 	}
 	o := u.drain()
 	for _, pc := range o.Load {
@@ -51,7 +50,10 @@ func (u *uploader) asks(p Peer, first, n uint32, due time.Duration) {
 	}
 }
 
-func (u *uploader) files() []*file { return u.Core.files }
+func (u *uploader) handle(p Peer) uint16 {
+	h, _ := u.Core.files[u.file].handle(p)
+	return h
+}
 
 // uploads sends for a while at 640 KiB/s, ten pieces a second.
 func (u *uploader) uploads(d time.Duration) (sent map[Peer]int) {
@@ -105,4 +107,16 @@ func TestWhoAsksTooLateTakesWhatComes(t *testing.T) {
 	u.asks(1, 100, 4, 0)
 	require.Empty(t, u.busy)
 	require.Equal(t, 16, u.uploads(400 * time.Millisecond)[1], "and first")
+}
+
+func TestTimeWithoutRequestsIsNoneOfTheRate(t *testing.T) {
+	u := newUploader(t, 1)
+	for range 10 {
+		u.asks(0, 0, 2, time.Minute)
+		u.uploads(100 * time.Millisecond)
+		u.Canceled(u.now, 0, wire.Cancel{Handle: u.handle(0), Piece: 1, Mask: ^uint64(0)})
+		u.Advance(u.now)
+		u.now = u.now.Add(1500 * time.Millisecond)
+	}
+	require.InEpsilon(t, 640<<10, u.served.Estimate(), 0.2)
 }
