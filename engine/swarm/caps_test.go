@@ -27,10 +27,7 @@ func TestSeedsAreToldTheirPartOfAFullLine(t *testing.T) {
 	}
 	var owed []Request
 	caps := make(map[Peer]float64)
-	for range 150 {
-		if len(caps) > 0 {
-			break
-		}
+	for i := 0; i < 150 && len(caps) == 0; i++ {
 		s.now = s.now.Add(20 * time.Millisecond)
 		s.Advance(s.now)
 		o := s.drain()
