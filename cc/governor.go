@@ -7,6 +7,8 @@ import "math"
 type lossAccount struct {
 	roundAcked, roundLost float64
 	roundRatio            float64 // of the last complete round
+	latelyAcked           float64 // of the last rounds, fading
+	latelyLost            float64
 
 	// of the present stretch, in quiet rounds
 	acked, lost       float64
@@ -20,6 +22,10 @@ type lossAccount struct {
 
 const (
 	ppm = 1e6
+
+	// keepLately is what a round counts of the one before it: four rounds or so tell
+	// more losses than usual from chance better than one.
+	keepLately = 0.75
 
 	// randomStretches is how many stretches count in L₀.
 	randomStretches = 4
@@ -58,6 +64,8 @@ func (l *lossAccount) endRound() {
 	if sum := l.roundAcked + l.roundLost; sum > 0 {
 		l.roundRatio = l.roundLost / sum
 	}
+	l.latelyAcked = keepLately*l.latelyAcked + l.roundAcked
+	l.latelyLost = keepLately*l.latelyLost + l.roundLost
 	l.roundAcked, l.roundLost = 0, 0
 }
 
@@ -83,11 +91,11 @@ func (l *lossAccount) baseline() float64 {
 	return max(float64(l.floor.value())/ppm, l.randomLoss())
 }
 
-// asUsual tells whether no more was lost in this round than chance takes from
-// such a flight: losses that come at any queue say nothing about the queue.
-func (l *lossAccount) asUsual(inFlight int) bool {
-	expected := l.randomLoss() * (float64(inFlight) + l.roundLost) / PacketBytes
-	return l.roundLost/PacketBytes <= expected+3*math.Sqrt(expected)
+// asUsual tells whether no more was lost lately than chance takes: losses that come at any queue say nothing about the queue.
+func (l *lossAccount) asUsual() bool {
+	lost := (l.latelyLost + l.roundLost) / PacketBytes
+	expected := l.randomLoss() * ((l.latelyAcked+l.roundAcked)/PacketBytes + lost)
+	return lost <= expected+3*math.Sqrt(expected)
 }
 
 // lossNoise is three standard deviations of the loss ratio among so many packets.

@@ -201,9 +201,16 @@ func (m *pathModel) expectLoss(ratio float64) {
 
 // low tells whether the queue is so far from the longest of the last seconds that
 // what is lost now is not lost to its overflow: the talk's γ.
-func (m *pathModel) low(filter float64) bool {
+func (m *pathModel) low(p *tierParams) bool {
 	span := float64(time.Duration(m.recentMax.value()) - m.minRTT())
-	return m.recent-m.minRTT() <= max(time.Duration(filter*span), 2*time.Millisecond)
+	limit := min(time.Duration(p.filter*span), m.explained(p))
+	return m.recent-m.minRTT() <= max(limit, 2*time.Millisecond)
+}
+
+// explained is the queue that jitter and the channel itself explain: a longer one is
+// not low, even if something longer still, as a machine that stood still, was seen.
+func (m *pathModel) explained(p *tierParams) time.Duration {
+	return m.jitter*135/100 + p.ownQueue + max(4*time.Millisecond, m.minRTT()/10)
 }
 
 // standingRTT is the least RTT of the last n rounds; 0: not measured.

@@ -141,10 +141,10 @@ func (c *Tiered) judgeProbe(at int64) {
 		if c.lossBound *= 1.25; c.lossBound > bandwidth {
 			c.lossBound = 0
 		}
-	case !lossy && grew:
+	case !lossy && grew && m.recent-m.minRTT() <= m.explained(p):
 		c.probe.bandwidth, c.probe.at = bandwidth, at
 		c.gain = min(c.gain*probeFaster, maxProbeGain)
-	case lossy || c.probe.rounds >= 2 && time.Duration(at-c.probe.at) >= m.noise()+m.minRTT():
+	case lossy || grew || c.probe.rounds >= 2 && time.Duration(at-c.probe.at) >= m.noise()+m.minRTT():
 		switch {
 		case c.probe.rounds > 3: // it has found much: look again soon
 			c.probe.every = p.probeEveryMin
@@ -196,7 +196,8 @@ func (c *Tiered) dropped(s Sample) {
 	if c.drop.queue <= limit || c.drop.rate >= 0.75*c.rate()*(1-c.losses.baseline()) {
 		return
 	}
-	c.delayBound = c.drop.rate
+	m.bandwidth = windowedMax{}
+	m.bandwidth.add(m.round, int64(max(c.drop.rate, c.rate()/2)), bandwidthRounds)
 	c.probe.every = c.params.probeEveryMin
 	if c.phase == probeUp {
 		c.toCruise()

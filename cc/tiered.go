@@ -29,7 +29,7 @@ const (
 	startupGain = 2.77
 	// cruiseGain leaves a little of the measured bandwidth, so that a queue
 	// that came by chance goes away.
-	cruiseGain = 0.9875
+	cruiseGain = 0.99
 	drainGain  = 0.5
 	// competeGain keeps the window the limit while competing, as Cubic's.
 	competeGain = cubicPacingGain
@@ -139,7 +139,7 @@ func (c *Tiered) Acked(now time.Time, s Sample) {
 	c.inFlight = s.InFlight
 	quiet := c.quiet()
 	c.path.acked(at, s, quiet)
-	c.losses.arrived(s, quiet, c.path.low(c.params.filter))
+	c.losses.arrived(s, quiet, c.path.low(c.params))
 	if !c.path.known() {
 		return
 	}
@@ -158,7 +158,7 @@ func (c *Tiered) Acked(now time.Time, s Sample) {
 // Lost is part of Controller.
 func (c *Tiered) Lost(now time.Time, l Loss) {
 	c.inFlight = l.InFlight
-	low := c.path.low(c.params.filter)
+	low := c.path.low(c.params)
 	c.losses.gone(float64(l.Bytes), c.quiet(), low)
 	switch {
 	case l.Persistent:
@@ -266,7 +266,7 @@ func (c *Tiered) endRound(at int64, delivered uint64) {
 		}
 		c.govern(at)
 		m.expectLoss(c.losses.randomLoss())
-		c.suspect(at)
+		c.suspect()
 		m.stretch = stretch{at: at}
 	}
 }
@@ -278,6 +278,7 @@ func (c *Tiered) relaxDelayBound() {
 	c.delayBound += max(packet, boundGrowth*c.delayBound)
 	if c.delayBound >= c.path.bytesPerSec() {
 		c.delayBound = 0
+		c.probe.next = c.path.round + c.probe.every
 	}
 }
 
@@ -288,7 +289,7 @@ func (c *Tiered) takenForRandom(low bool) bool {
 		limit := c.params.lossCap + lossNoise(c.losses.baseline(), c.windowBytes/PacketBytes)
 		return low && c.losses.roundRatio <= limit
 	}
-	return low || c.losses.asUsual(c.inFlight)
+	return low || !c.compete.on && c.losses.asUsual()
 }
 
 // congested backs off, once for all losses of a flight (RFC 9002 §7.3.2).
