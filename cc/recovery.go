@@ -379,8 +379,10 @@ func (r *Recovery) room() int {
 // with half a window in flight: the pacer's bucket is also empty after
 // a burst of a sender that has nothing more to say.
 func (r *Recovery) noteLimit(number uint64, bytes int) {
-	r.offeredBytes -= bytes
-	usedUp := r.pacerCut && r.offeredBytes < PacketBytes && 2*r.inFlight >= r.WindowBytes()
+	if r.offeredBytes -= bytes; r.offeredBytes >= PacketBytes {
+		return // in the middle of a burst: nothing holds the sender back yet
+	}
+	usedUp := r.pacerCut && 2*r.inFlight >= r.WindowBytes()
 	if usedUp || r.room() == 0 {
 		r.limitedEnd = number + 1
 	}
