@@ -58,14 +58,15 @@ func (e *Endpoint) readLoop() {
 // demultiplex hands on what one read brought and returns the slab for the next.
 func (e *Endpoint) demultiplex(s *slab, n int) *slab {
 	var last *Session // most packets of a read are of one session
+	packets, bytes := 0, 0
 	for i := range s.messages[:n] {
 		m := &s.messages[i]
 		var label *virtualAddr
 		for rest := m.data; len(rest) > 0; {
 			b := rest[:min(m.segment, len(rest))]
 			rest = rest[len(b):]
-			e.counters.packetsIn.Add(1)
-			e.counters.bytesIn.Add(uint64(len(b)))
+			packets++
+			bytes += len(b)
 			switch {
 			case wire.IsSealed(b[0]):
 				last = e.sealed(b, m.from, last)
@@ -79,6 +80,8 @@ func (e *Endpoint) demultiplex(s *slab, n int) *slab {
 			}
 		}
 	}
+	e.counters.packetsIn.Add(uint64(packets))
+	e.counters.bytesIn.Add(uint64(bytes))
 	s.refs.Store(1) // the reader's own, or an inbox could end the slab before the next sees it
 	used := false
 	for _, in := range e.touched {
