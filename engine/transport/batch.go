@@ -35,6 +35,8 @@ type Packet struct {
 	Channel *Channel
 	Data    []byte
 	From    netip.AddrPort
+
+	marked bool // it met congestion on its way (ECN)
 }
 
 // A Batch is what one read brought for one inbox. Its memory is valid until

@@ -69,7 +69,7 @@ func (e *Endpoint) demultiplex(s *slab, n int) *slab {
 			bytes += len(b)
 			switch {
 			case wire.IsSealed(b[0]):
-				last = e.sealed(b, m.from, last)
+				last = e.sealed(b, m, last)
 			case isQUIC(b[0]):
 				if label == nil {
 					label = e.label(m.from)
@@ -96,8 +96,9 @@ func (e *Endpoint) demultiplex(s *slab, n int) *slab {
 	return e.pools.slab()
 }
 
-// sealed finds the session of a sealed datagram; last is that of the one before.
-func (e *Endpoint) sealed(b []byte, from netip.AddrPort, last *Session) *Session {
+// sealed finds the session of a sealed datagram, which came in message m; last is
+// that of the one before.
+func (e *Endpoint) sealed(b []byte, m *received, last *Session) *Session {
 	if len(b) > wire.MaxDatagramBytes {
 		e.counters.oversize.Add(1)
 		return last
@@ -121,7 +122,7 @@ func (e *Endpoint) sealed(b []byte, from netip.AddrPort, last *Session) *Session
 	if len(in.packets) == 0 {
 		e.touched = append(e.touched, in)
 	}
-	in.add(Packet{Channel: s.channel, Data: b, From: from})
+	in.add(Packet{Channel: s.channel, Data: b, From: m.from, marked: m.marked})
 	return s
 }
 
