@@ -84,6 +84,10 @@ func (c *Cubic) Acked(now time.Time, s Sample) {
 		return
 	}
 	switch {
+	case s.CEPackets > 0:
+		// As a loss (RFC 9002 §7.1), but one that no late packet undoes.
+		c.backOff(now)
+		c.undo = cubicUndo{}
 	case c.firstSlowStart() && c.hystart.acked(s):
 		c.thresholdBytes = c.windowBytes
 	case !s.WindowLimited:

@@ -264,3 +264,22 @@ func TestHyStartGoesThroughItsPhases(t *testing.T) {
 	}
 	require.True(t, round(80*time.Millisecond, 40), "five rounds of it: slow start is over")
 }
+
+func TestCubicTakesAMarkForALossOncePerFlight(t *testing.T) {
+	now := modelStart
+	c := NewCubic(now)
+	now = now.Add(time.Second)
+	marked := Sample{AckedBytes: PacketBytes, AckedPackets: 1, SentAt: now, SmoothedRTT: 20 * time.Millisecond, CEPackets: 1, WindowLimited: true}
+	window := c.WindowBytes()
+	now = now.Add(20 * time.Millisecond)
+	c.Acked(now, marked)
+	backedOff := int(cubicBeta * float64(window))
+	require.Equal(t, backedOff, c.WindowBytes())
+	c.Acked(now, marked)
+	require.Equal(t, backedOff, c.WindowBytes(), "of the same flight")
+	late := marked
+	late.CEPackets, late.AckedBytes, late.LatePackets = 0, 0, 9
+	c.Lost(now, Loss{Bytes: PacketBytes, Packets: 1, SentAt: marked.SentAt})
+	c.Acked(now, late)
+	require.Equal(t, backedOff, c.WindowBytes(), "nothing undoes it")
+}

@@ -55,6 +55,21 @@ func (r *Recovery) check(ranges []Range) error {
 	return nil
 }
 
+// freshMarks takes the count of congestion marks of an ACK whose newest packet is
+// largest, and returns what it adds. One that was overtaken by a later ACK says
+// nothing new (RFC 9000 §13.4.2.1).
+func (r *Recovery) freshMarks(largest, marked uint64) (int, error) {
+	if largest < r.ackedEnd && marked <= r.marked {
+		return 0, nil
+	}
+	if marked < r.marked || marked > largest+1 {
+		return 0, fmt.Errorf("%w: %d of %d, after %d", ErrBadMarks, marked, largest+1, r.marked)
+	}
+	fresh := marked - r.marked
+	r.marked = marked
+	return int(fresh), nil
+}
+
 // ackSent acknowledges the packets of one range that are still in the ring.
 func (r *Recovery) ackSent(acked Range, a *ackEvent) {
 	for n := max(acked.First, r.sent.head); n <= acked.Last; n++ {

@@ -17,6 +17,9 @@ var (
 	ErrNeverSent = errors.New("cc: acknowledged packet was never sent")
 	// ErrBadRanges is an ACK whose ranges are too many, empty or out of order.
 	ErrBadRanges = errors.New("cc: malformed acknowledgement ranges")
+	// ErrBadMarks is a count of congestion marks that falls, or that exceeds
+	// what can have arrived.
+	ErrBadMarks = errors.New("cc: impossible count of congestion marks")
 )
 
 // maxPacketNumber leaves room for arithmetic; keys wear out long before it.
@@ -66,6 +69,7 @@ type Recovery struct {
 	late     lateList
 	inFlight int
 	ackedEnd uint64 // one above the largest number acknowledged
+	marked   uint64 // packets that met congestion (ECN), as the peer says
 
 	rateCapBytesPerSec float64         // zero: none
 	uploads            *UploadGovernor // nil: none
@@ -97,10 +101,11 @@ func NewRecovery(now time.Time, c Controller) *Recovery {
 // a fraction of its memory. The window is not part of it, for after a pause it
 // would have to start anew anyway (RFC 5681 §4.1).
 type Rest struct {
-	next  uint64
-	rtt   RTT
-	stats Stats
-	begun time.Time // the moment that rtt counts from
+	next, ackedEnd uint64
+	marked         uint64
+	rtt            RTT
+	stats          Stats
+	begun          time.Time // the moment that rtt counts from
 }
 
 // RTT is the estimate of the path's round trip.
@@ -112,7 +117,10 @@ func (s *Rest) Stats() Stats { return s.stats }
 // Rest returns what [Resume] needs; the Recovery is not to be used any more.
 // False while packets are in flight, of which an ACK or a loss must tell.
 func (r *Recovery) Rest() (Rest, bool) {
-	return Rest{next: r.sent.next, rtt: r.rtt, stats: r.stats, begun: r.epoch}, r.inFlight == 0
+	return Rest{
+		next: r.sent.next, ackedEnd: r.ackedEnd, marked: r.marked,
+		rtt: r.rtt, stats: r.stats, begun: r.epoch,
+	}, r.inFlight == 0
 }
 
 // Resume returns a Recovery for a channel that was at rest until now. ACKs for
@@ -121,6 +129,7 @@ func Resume(now time.Time, c Controller, s Rest) *Recovery {
 	r := NewRecovery(s.begun, c)
 	r.rtt, r.stats = s.rtt, s.stats
 	r.sent.head, r.sent.next = s.next, s.next
+	r.ackedEnd, r.marked = s.ackedEnd, s.marked
 	r.pacer = NewPacer(r.clock(now), c.PacingBytesPerSec())
 	return r
 }
@@ -169,11 +178,21 @@ func (r *Recovery) Sent(now time.Time, number uint64, bytes int) {
 // Ack processes one ACK of the peer: ranges of packet numbers, the newest
 // first, and the time for which the peer held it back.
 func (r *Recovery) Ack(now time.Time, ranges []Range, delay time.Duration) (Result, error) {
+	return r.AckMarked(now, ranges, delay, r.marked)
+}
+
+// AckMarked is Ack for a path with ECN: marked counts all packets, since the
+// channel began, that the peer received with a congestion mark.
+func (r *Recovery) AckMarked(now time.Time, ranges []Range, delay time.Duration, marked uint64) (Result, error) {
 	if err := r.check(ranges); err != nil {
 		return Result{}, err
 	}
 	if len(ranges) == 0 {
 		return Result{}, nil
+	}
+	fresh, err := r.freshMarks(ranges[0].Last, marked)
+	if err != nil {
+		return Result{}, err
 	}
 	at := r.clock(now)
 	a := ackEvent{at: at, newest: -1}
@@ -194,6 +213,7 @@ func (r *Recovery) Ack(now time.Time, ranges []Range, delay time.Duration) (Resu
 	result := r.detect(now, at, 0)
 	if a.ackedPackets+a.latePackets > 0 {
 		r.fillSample(&sample, &a)
+		sample.CEPackets = min(fresh, a.ackedPackets+a.latePackets)
 		r.controller.Acked(now, sample)
 	}
 	r.repace(at)
@@ -379,8 +399,10 @@ func (r *Recovery) room() int {
 // with half a window in flight: the pacer's bucket is also empty after
 // a burst of a sender that has nothing more to say.
 func (r *Recovery) noteLimit(number uint64, bytes int) {
-	r.offeredBytes -= bytes
-	usedUp := r.pacerCut && r.offeredBytes < PacketBytes && 2*r.inFlight >= r.WindowBytes()
+	if r.offeredBytes -= bytes; r.offeredBytes >= PacketBytes {
+		return // in the middle of a burst: nothing holds the sender back yet
+	}
+	usedUp := r.pacerCut && 2*r.inFlight >= r.WindowBytes()
 	if usedUp || r.room() == 0 {
 		r.limitedEnd = number + 1
 	}

@@ -520,3 +520,45 @@ func TestPacketNumbersOutOfOrderAreABug(t *testing.T) {
 		})
 	}
 }
+
+func TestCongestionMarksAreToldOnce(t *testing.T) {
+	c := newChannel(t)
+	mark := func(marked uint64, r Range) int {
+		_, err := c.AckMarked(c.now, []Range{r}, 0, marked)
+		require.NoError(t, err)
+		return c.told.last().CEPackets
+	}
+	c.send(10)
+	c.wait(20 * time.Millisecond)
+	require.Equal(t, 0, mark(0, Range{0, 1}))
+	require.Equal(t, 2, mark(2, Range{0, 4}))
+	require.Equal(t, 0, mark(2, Range{0, 5}), "told before")
+	require.Equal(t, 1, mark(6, Range{0, 6}), "never more than the packets that are news")
+	require.Equal(t, 0, mark(6, Range{7, 7}))
+	_, err := c.AckMarked(c.now, []Range{{0, 3}}, 0, 1)
+	require.NoError(t, err, "overtaken by a later ACK")
+	c.ack(Range{0, 9})
+	require.Zero(t, c.told.last().CEPackets, "of a path without ECN")
+
+	kept, ok := c.Rest()
+	require.True(t, ok)
+	c.Recovery = Resume(c.now, c.told, kept)
+	c.send(1)
+	_, err = c.AckMarked(c.now, []Range{{10, 10}}, 0, 5)
+	require.ErrorIs(t, err, ErrBadMarks, "a rest forgets no count")
+}
+
+func TestImpossibleCongestionMarksAreRefused(t *testing.T) {
+	for name, then := range map[string]uint64{"falls": 1, "more than can have come": 8} {
+		c := newChannel(t)
+		c.send(10)
+		_, err := c.AckMarked(c.now, []Range{{0, 4}}, 0, 2)
+		require.NoError(t, err)
+		before := c.Stats()
+		_, err = c.AckMarked(c.now, []Range{{0, 6}}, 0, then)
+		require.ErrorIs(t, err, ErrBadMarks, name)
+		require.Equal(t, before, c.Stats(), "nothing of it is believed")
+		_, err = c.AckMarked(c.now, []Range{{0, 6}}, 0, 7)
+		require.NoError(t, err)
+	}
+}

@@ -149,7 +149,10 @@ func (g *UploadGovernor) Next(now time.Time) time.Time {
 // LimitBytesPerSec is what the node may send at present; +Inf: as much as its
 // channels like.
 func (g *UploadGovernor) LimitBytesPerSec(now time.Time) float64 {
-	at := g.clock(now)
+	return g.limitAt(g.clock(now))
+}
+
+func (g *UploadGovernor) limitAt(at int64) float64 {
 	if g.spent(at) {
 		return 0
 	}
@@ -292,13 +295,13 @@ func (g *UploadGovernor) floor() float64 {
 func (g *UploadGovernor) begin(at int64) { g.round = uploadStretch{at: at, least: math.MaxInt64} }
 
 func (g *UploadGovernor) repace(at int64) {
-	if limit := g.LimitBytesPerSec(g.moment(at)); !math.IsInf(limit, 1) {
+	if limit := g.limitAt(at); !math.IsInf(limit, 1) {
 		g.pacer.SetRate(at, limit)
 	}
 }
 
 func (g *UploadGovernor) unbounded() bool {
-	return math.IsInf(g.LimitBytesPerSec(g.moment(g.now)), 1)
+	return math.IsInf(g.limitAt(g.now), 1)
 }
 
 // spent tells whether the day's volume is used up.

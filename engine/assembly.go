@@ -14,6 +14,7 @@ type assembly struct {
 	piece   swarm.Piece
 	content *content
 	buf     *store.Buffer
+	fresh   uint64   // chunks that came in the batch at hand
 	sum     [32]byte // once hashed
 	state   assemblyState
 	// released: the core gave the piece up while it was being hashed. A good
@@ -32,9 +33,6 @@ const (
 // assemble returns the piece in progress, and begins it when it is new. The
 // core bounds how many there are: its active queue.
 func (l *loop) assemble(pc swarm.Piece) *assembly {
-	if l.lastAssembly != nil && l.lastAssembly.piece == pc {
-		return l.lastAssembly
-	}
 	a := l.assemblies[pc]
 	if a == nil {
 		c := l.contents[pc.File]
@@ -44,7 +42,6 @@ func (l *loop) assemble(pc swarm.Piece) *assembly {
 		a = &assembly{piece: pc, content: c, buf: store.NewBuffer(wire.PieceSize(c.length, pc.Index))}
 		l.assemblies[pc] = a
 	}
-	l.lastAssembly = a
 	return a
 }
 
@@ -52,9 +49,6 @@ func (l *loop) assemble(pc swarm.Piece) *assembly {
 func (l *loop) forget(a *assembly) {
 	if l.assemblies[a.piece] == a {
 		delete(l.assemblies, a.piece)
-	}
-	if l.lastAssembly == a {
-		l.lastAssembly = nil
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 func (l *loop) receive(now time.Time, b *transport.Batch) {
 	var p *peer
 	for i := range b.Packets {
-		pkt := b.Packets[i]
+		pkt := &b.Packets[i]
 		if p == nil || p.channel != pkt.Channel {
 			if p = l.peerOf(pkt.Channel); p == nil {
 				continue
@@ -22,10 +22,13 @@ func (l *loop) receive(now time.Time, b *transport.Batch) {
 		l.packet(now, p, pkt)
 	}
 	b.Release()
-	for _, x := range l.arrivals {
-		l.core.Arrived(now, x.peer, x.piece, x.mask)
+	for i := range l.arrivals {
+		x := &l.arrivals[i]
+		x.assembly.fresh = 0
+		l.core.Arrived(now, x.peer, x.assembly.piece, x.mask)
 	}
 	l.e.line.fromPeers(now, arrivedBytes(l.arrivals))
+	clear(l.arrivals) // drop the references to pieces
 	l.arrivals = l.arrivals[:0]
 }
 
@@ -39,7 +42,7 @@ func (l *loop) peerOf(c *transport.Channel) *peer {
 	return p
 }
 
-func (l *loop) packet(now time.Time, p *peer, pkt transport.Packet) {
+func (l *loop) packet(now time.Time, p *peer, pkt *transport.Packet) {
 	kind, chunk, ok := p.channel.Header(pkt.Data)
 	if !ok {
 		return // the endpoint has counted it
@@ -48,11 +51,11 @@ func (l *loop) packet(now time.Time, p *peer, pkt transport.Packet) {
 		l.data(now, p, pkt, chunk)
 		return
 	}
-	kind, body, err := p.channel.OpenMessage(now, pkt, l.scratch[:])
+	kind, body, err := p.channel.OpenMessage(now, *pkt, l.scratch[:])
 	if err != nil {
 		return
 	}
-	l.hear(now, p)
+	p.hear()
 	if p.admitted {
 		l.message(now, p, kind, body)
 	}
@@ -60,78 +63,74 @@ func (l *loop) packet(now time.Time, p *peer, pkt transport.Packet) {
 
 // data opens a chunk into its place, or into the void when it is of no use: it
 // must be opened all the same, to be acknowledged.
-func (l *loop) data(now time.Time, p *peer, pkt transport.Packet, ch transport.Chunk) {
-	if p.admitted {
-		if pc, ok := l.core.Expect(p.handle, ch.Handle, ch.Piece, ch.Chunk); ok {
-			if x := l.arrivalOf(p.handle, pc, ch.Chunk); x != nil {
-				l.open(now, p, pkt, ch, pc, x)
-				return
-			}
-		}
+func (l *loop) data(now time.Time, p *peer, pkt *transport.Packet, ch transport.Chunk) {
+	x, place := l.place(p, ch)
+	if x == nil {
+		place = l.scratch[:wire.ChunkBytes]
 	}
-	n, err := p.channel.OpenData(now, pkt, l.scratch[:wire.ChunkBytes])
+	n, err := p.channel.OpenData(now, *pkt, place)
 	if err != nil {
 		return
 	}
-	l.hear(now, p)
-	if p.admitted {
+	p.hear()
+	switch {
+	case x != nil && n == len(place):
+		x.mask |= 1 << ch.Chunk
+		x.assembly.fresh |= 1 << ch.Chunk
+	case p.admitted:
+		if x != nil {
+			l.garbage["chunk_size"]++
+		}
 		l.core.Unexpected(now, p.handle, n)
 	}
 }
 
-func (l *loop) open(now time.Time, p *peer, pkt transport.Packet, ch transport.Chunk, pc swarm.Piece, x *arrival) {
-	a := l.assemble(pc)
+// place returns where a chunk of a peer belongs, and where to note it; nil when it
+// is of no use, or when the batch has it already from anybody: the buffer must not
+// be written twice, or the wrong peer would be blamed for the bytes.
+func (l *loop) place(p *peer, ch transport.Chunk) (*arrival, []byte) {
+	if !p.admitted {
+		return nil, nil
+	}
+	x := l.arrivalOf(p.handle, ch)
+	if x == nil || x.missing&^x.assembly.fresh&(1<<ch.Chunk) == 0 {
+		return nil, nil
+	}
+	piece := x.assembly.buf.Bytes()
 	at := int(ch.Chunk) * wire.ChunkBytes
-	piece := a.buf.Bytes()
-	want := min(wire.ChunkBytes, len(piece)-at)
-	n, err := p.channel.OpenData(now, pkt, piece[at:at+want])
-	if err != nil {
-		return
-	}
-	l.hear(now, p)
-	if n != want {
-		l.garbage["chunk_size"]++
-		l.core.Unexpected(now, p.handle, n)
-		return
-	}
-	x.mask |= 1 << ch.Chunk
+	return x, piece[at:min(at+wire.ChunkBytes, len(piece))]
 }
 
 // arrival collects the chunks of one piece from one peer within a batch.
 type arrival struct {
-	peer  swarm.Peer
-	piece swarm.Piece
-	mask  uint64
+	peer     swarm.Peer
+	handle   uint16 // of the piece's file, on that peer's channel
+	assembly *assembly
+	missing  uint64 // before the batch
+	mask     uint64
 }
 
-// arrivalOf returns where to note a chunk; nil when the batch has it already
-// from anybody: the buffer must not be written twice, or the wrong peer would
-// be blamed for the bytes.
-func (l *loop) arrivalOf(p swarm.Peer, pc swarm.Piece, chunk uint8) *arrival {
-	found := -1
-	for i := len(l.arrivals) - 1; i >= 0; i-- {
-		x := &l.arrivals[i]
-		if x.piece != pc {
-			continue
-		}
-		if x.mask&(1<<chunk) != 0 {
-			return nil
-		}
-		if x.peer == p {
-			found = i
+// arrivalOf returns where to note the chunks of a piece, and asks the core only
+// about the first of them; nil when it does not want the piece.
+func (l *loop) arrivalOf(p swarm.Peer, ch transport.Chunk) *arrival {
+	for i := len(l.arrivals) - 1; i >= 0; i-- { // as a rule it is the last one
+		if x := &l.arrivals[i]; x.peer == p && x.handle == ch.Handle && x.assembly.piece.Index == ch.Piece {
+			return x
 		}
 	}
-	if found < 0 {
-		l.arrivals = append(l.arrivals, arrival{peer: p, piece: pc})
-		found = len(l.arrivals) - 1
+	pc, missing := l.core.Expect(p, ch.Handle, ch.Piece)
+	if missing == 0 {
+		return nil
 	}
-	return &l.arrivals[found]
+	l.arrivals = append(l.arrivals, arrival{peer: p, handle: ch.Handle, assembly: l.assemble(pc), missing: missing})
+	return &l.arrivals[len(l.arrivals)-1]
 }
 
 // hear notes that a peer is alive.
-func (l *loop) hear(now time.Time, p *peer) {
-	p.heard = now
-	p.asked = time.Time{}
+func (p *peer) hear() {
+	if !p.asked.IsZero() {
+		p.asked = time.Time{}
+	}
 }
 
 // message takes any datagram but DATA. ACK, PING and PONG were the channel's.

@@ -56,18 +56,17 @@ type loop struct {
 	titleList []*titleState // in the order of opening
 
 	// pieces
-	assemblies   map[swarm.Piece]*assembly
-	lastAssembly *assembly
-	residents    *residents
-	suspects     []suspect
-	putting      int        // pieces on their way to the store
-	heldBack     []question // of readers, while the store is behind
-	arrivals     []arrival  // of the batch at hand
-	waiting      map[swarm.Piece][]*Reader
-	readers      map[swarm.WantID]*Reader
-	lastWant     swarm.WantID
-	hashes       hashTable
-	fetches      map[swarm.FetchID]context.CancelFunc
+	assemblies map[swarm.Piece]*assembly
+	residents  *residents
+	suspects   []suspect
+	putting    int        // pieces on their way to the store
+	heldBack   []question // of readers, while the store is behind
+	arrivals   []arrival  // of the batch at hand
+	waiting    map[swarm.Piece][]*Reader
+	readers    map[swarm.WantID]*Reader
+	lastWant   swarm.WantID
+	hashes     hashTable
+	fetches    map[swarm.FetchID]context.CancelFunc
 
 	// peers
 	byID       map[wire.PeerID]*peer

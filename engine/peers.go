@@ -65,7 +65,6 @@ type peer struct {
 	dropped  bool
 	serving  bool // waits for its pacer
 
-	heard    time.Time // last authenticated datagram
 	asked    time.Time // first request that nothing was heard since
 	pinged   time.Time
 	lost     uint64 // at the last measurement
@@ -181,7 +180,7 @@ func (l *loop) session(now time.Time, s *transport.Session, dialed bool) {
 		l.drop(now, old, "replaced by a newer session")
 	}
 	p := &peer{
-		id: id, session: s, channel: s.Channel(), dialed: dialed, began: now, heard: now,
+		id: id, session: s, channel: s.Channel(), dialed: dialed, began: now,
 		out:    newOutbox(),
 		joined: make(map[manifest.TitleID]bool), sent: make(map[manifest.TitleID]bool),
 	}

@@ -14,7 +14,8 @@ const (
 	// it, and be fetched twice: a leech on a thin line that asks thirty seeds for
 	// as much as each has room for drowns in its own answers.
 	lineAhead = 500 * time.Millisecond
-	// lineUnknown is the bound before the first sample, and lineLeast afterwards.
+	// lineUnknown is the bound before the first sample, unless the line has already
+	// shown more, and lineLeast afterwards.
 	lineUnknown = 4 * ChunksPerPiece * ChunkBytes
 	lineLeast   = budgetFloor / 2
 )
@@ -61,11 +62,15 @@ func (l *line) time(bytes int) time.Duration {
 	return 0
 }
 
-// most is how many bytes may be outstanding at all seeds together.
+// most is how many bytes may be outstanding at all seeds together. What has come
+// in the present window counts as soon as it is more than a whole one brought:
+// a fast line need not wait for its first sample.
 func (l *line) most() int {
-	rate := l.rate()
-	if rate == 0 {
-		return lineUnknown
+	least := lineLeast
+	best := l.rate()
+	if best == 0 {
+		least = lineUnknown
 	}
-	return int(max(rate*lineAhead.Seconds(), lineLeast))
+	rate := max(best, float64(l.bytes)/lineWindow.Seconds())
+	return max(int(rate*lineAhead.Seconds()), least)
 }

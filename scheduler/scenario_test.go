@@ -472,6 +472,17 @@ func TestOutstandingIsBoundedByTheOwnLine(t *testing.T) {
 	require.Equal(t, lineLeast, asked())
 }
 
+func TestFastLineShowsItselfBeforeItsFirstSample(t *testing.T) {
+	sc := newScenario(t)
+	sc.seedUp(1)
+	require.Equal(t, lineUnknown, sc.s.line.most())
+	for range 8 { // half a megabyte at once
+		sc.s.FetchedCDN(sc.now, piece(999), whole)
+	}
+	const arrived = 8 * ChunksPerPiece * ChunkBytes
+	require.Equal(t, 5*arrived/2, sc.s.line.most(), "as much as it brings in lineAhead, if it brought no more in lineWindow")
+}
+
 // What the CDN is to bring comes down the same line, but seeds keep half of it.
 func TestCDNTakesItsShareOfTheLine(t *testing.T) {
 	sc := newScenario(t)

@@ -29,18 +29,19 @@ type blame struct {
 	mask uint64
 }
 
-// Expect says where a DATA chunk of a peer belongs, if it is of use.
-func (c *Core) Expect(slot Peer, handle uint16, piece uint32, chunk uint8) (Piece, bool) {
+// Expect says which piece a peer means by its handle and index, and which chunks
+// of it are of use; 0: none.
+func (c *Core) Expect(slot Peer, handle uint16, piece uint32) (Piece, uint64) {
 	p := c.peer(slot)
-	if p == nil || chunk >= wire.ChunksPerPiece {
-		return Piece{}, false
+	if p == nil {
+		return Piece{}, 0
 	}
 	t := p.theirs[handle]
 	if t == nil {
-		return Piece{}, false
+		return Piece{}, 0
 	}
 	pc := Piece{t.file, piece}
-	return pc, c.sched.Missing(key(pc))&(1<<chunk) != 0
+	return pc, c.sched.Missing(key(pc))
 }
 
 // Unexpected counts a chunk that Expect refused: it was asked elsewhere

@@ -250,7 +250,7 @@ func TestNoInputPanics(t *testing.T) {
 			case 5:
 				s.Busied(s.now, p, time.Duration(u64.Draw(rt, "retry")))
 			case 6:
-				if pc, ok := s.Expect(p, u16.Draw(rt, "handle"), small.Draw(rt, "piece"), uint8(u32.Draw(rt, "chunk"))); ok {
+				if pc, missing := s.Expect(p, u16.Draw(rt, "handle"), small.Draw(rt, "piece")); missing != 0 {
 					s.Arrived(s.now, p, pc, u64.Draw(rt, "mask"))
 				}
 			case 7:

@@ -401,15 +401,10 @@ func (n *node) serve(s Serve) {
 			return
 		}
 		to.got(n, func(p Peer) {
-			var pc Piece
-			var use uint64
-			for m := s.Mask; m != 0; m &= m - 1 {
-				got, ok := to.core.Expect(p, s.Handle, s.Piece.Index, uint8(bits.TrailingZeros64(m)))
-				if !ok {
-					to.core.Unexpected(w.now, p, wire.ChunkBytes)
-					continue
-				}
-				pc, use = got, use|m&-m
+			pc, missing := to.core.Expect(p, s.Handle, s.Piece.Index)
+			use := s.Mask & missing
+			for range bits.OnesCount64(s.Mask &^ missing) {
+				to.core.Unexpected(w.now, p, wire.ChunkBytes)
 			}
 			if use != 0 {
 				if n.pollute != nil && n.pollute(int(pc.File)) {

@@ -55,6 +55,7 @@ type ackTracker struct {
 	unacked   int             // packets since the last ACK that want one
 	total     int             // packets that wanted one, up to eagerPackets
 	dueAt     time.Time       // zero: nothing to say
+	marked    uint32          // packets that want an ACK and met congestion (ECN)
 	roundTrip time.Duration   // 0: unknown
 }
 
@@ -109,6 +110,7 @@ func (t *ackTracker) fill(now time.Time, a *wire.Ack) {
 	}
 	t.ranges = kept
 	a.Delay = max(now.Sub(t.largestAt), 0)
+	a.CEPackets = t.marked
 	t.unacked = 0
 	t.dueAt = time.Time{}
 }

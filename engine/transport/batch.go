@@ -35,6 +35,8 @@ type Packet struct {
 	Channel *Channel
 	Data    []byte
 	From    netip.AddrPort
+
+	marked bool // it met congestion on its way (ECN)
 }
 
 // A Batch is what one read brought for one inbox. Its memory is valid until
@@ -185,18 +187,14 @@ func (in *inbox) add(p Packet) {
 // is much. It is true when the slab is in use now; first tells that no other
 // inbox uses it. The reader holds a reference of its own meanwhile.
 func (in *inbox) handOver(e *Endpoint, s *slab, first bool) (slabUsed bool) {
-	packets := in.packets
-	if len(packets) == 0 {
+	if len(in.packets) == 0 {
 		return false
 	}
-	defer func() {
-		clear(packets)
-		in.packets, in.bytes = packets[:0], 0
-	}()
+	defer in.empty()
 	var b *Batch
 	if in.bytes <= smallBatchBytes {
 		b = e.pools.smallBatch(e)
-		for _, p := range packets {
+		for _, p := range in.packets {
 			at := len(b.copied)
 			b.copied = append(b.copied, p.Data...)
 			p.Data = b.copied[at:len(b.copied):len(b.copied)]
@@ -204,11 +202,11 @@ func (in *inbox) handOver(e *Endpoint, s *slab, first bool) (slabUsed bool) {
 		}
 	} else {
 		if first && !e.awaitSlab() {
-			e.counters.inboxFull.Add(uint64(len(packets)))
+			e.counters.inboxFull.Add(uint64(len(in.packets)))
 			return false
 		}
 		b = e.pools.bigBatch(e)
-		b.Packets = append(b.Packets, packets...)
+		b.Packets, in.packets = in.packets, b.Packets
 		b.slab = s
 		if first {
 			e.pools.slabsOut.Add(1)
@@ -220,8 +218,14 @@ func (in *inbox) handOver(e *Endpoint, s *slab, first bool) (slabUsed bool) {
 	select {
 	case in.batches <- b:
 	default:
-		e.counters.inboxFull.Add(uint64(len(packets)))
+		e.counters.inboxFull.Add(uint64(len(b.Packets)))
 		b.Release()
 	}
 	return slabUsed
+}
+
+// empty makes the inbox ready for the next read.
+func (in *inbox) empty() {
+	clear(in.packets) // drop the references to channels
+	in.packets, in.bytes = in.packets[:0], 0
 }

@@ -48,6 +48,7 @@ type ChannelStats struct {
 	BytesIn, BytesOut     uint64 // UDP payload, opened and sealed
 	PacketsIn, PacketsOut uint64
 	LostPackets           uint64
+	MarkedPackets         uint64 // of those that came in and want an ACK: congestion marks (ECN)
 	InFlightBytes         int
 	WindowBytes           int // this and the rates: 0 at rest
 	PacingBytesPerSec     float64
@@ -128,7 +129,7 @@ func (c *Channel) rtt() *cc.RTT {
 func (c *Channel) Stats() ChannelStats {
 	st := ChannelStats{
 		BytesIn: c.bytesIn, BytesOut: c.outAll,
-		PacketsIn: c.packetsIn, PacketsOut: c.next,
+		PacketsIn: c.packetsIn, PacketsOut: c.next, MarkedPackets: uint64(c.acks.marked),
 		LostPackets: c.kept.Stats().LostPackets, Tier: c.tier,
 		RTT: c.RTT(), MinRTT: c.rtt().Min(),
 		Path: c.path.addr,

@@ -89,6 +89,9 @@ func (c *Channel) open(now time.Time, pkt Packet, h wire.Header, dst []byte, cou
 	c.packetsIn++
 	c.bytesIn += uint64(len(pkt.Data))
 	c.acks.received(now, h.Number, counted, h.Kind == wire.KindPing)
+	if pkt.marked && counted {
+		c.acks.marked++
+	}
 	if newest && pkt.From != c.path.addr {
 		// Only the newest packet tells where the other side is; a late one
 		// tells where it was (RFC 9000 §9.3).
@@ -107,7 +110,7 @@ func (c *Channel) receivedAck(now time.Time, body []byte) {
 	for _, r := range g.ack.Ranges {
 		g.ranges = append(g.ranges, cc.Range(r))
 	}
-	result, err := g.recovery.Ack(now, g.ranges, g.ack.Delay)
+	result, err := g.recovery.AckMarked(now, g.ranges, g.ack.Delay, uint64(g.ack.CEPackets))
 	if err != nil {
 		c.session.Close("protocol violation: " + err.Error())
 		return

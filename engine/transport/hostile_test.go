@@ -129,6 +129,19 @@ func TestLyingAckEndsTheSession(t *testing.T) {
 	require.Zero(t, acceptor.channel.SendBudget(time.Now()), "a dead channel sends nothing")
 }
 
+// A receiver that claims more congestion than packets can have met would make the
+// sender slow down for others' sake; one whose count falls is broken.
+func TestImpossibleCongestionMarksEndTheSession(t *testing.T) {
+	dialer, acceptor := pair(t, Config{})
+	acceptor.send(wire.MaxKind, nil)
+	newest := acceptor.channel.next - 1
+	dialer.send(wire.KindAck, wire.AppendAck(nil, &wire.Ack{
+		Ranges: []wire.AckRange{{First: newest, Last: newest}}, CEPackets: uint32(newest) + 2,
+	}))
+	run(t, func() bool { return acceptor.session.Err() != nil }, acceptor, dialer)
+	require.ErrorContains(t, acceptor.session.Err(), "congestion marks")
+}
+
 // An optimistic receiver that acknowledges everything up to the newest packet
 // that it could guess is caught by the numbers left out.
 func TestOptimisticAckIsCaught(t *testing.T) {

@@ -58,17 +58,18 @@ func (e *Endpoint) readLoop() {
 // demultiplex hands on what one read brought and returns the slab for the next.
 func (e *Endpoint) demultiplex(s *slab, n int) *slab {
 	var last *Session // most packets of a read are of one session
+	packets, bytes := 0, 0
 	for i := range s.messages[:n] {
 		m := &s.messages[i]
 		var label *virtualAddr
 		for rest := m.data; len(rest) > 0; {
 			b := rest[:min(m.segment, len(rest))]
 			rest = rest[len(b):]
-			e.counters.packetsIn.Add(1)
-			e.counters.bytesIn.Add(uint64(len(b)))
+			packets++
+			bytes += len(b)
 			switch {
 			case wire.IsSealed(b[0]):
-				last = e.sealed(b, m.from, last)
+				last = e.sealed(b, m, last)
 			case isQUIC(b[0]):
 				if label == nil {
 					label = e.label(m.from)
@@ -79,6 +80,8 @@ func (e *Endpoint) demultiplex(s *slab, n int) *slab {
 			}
 		}
 	}
+	e.counters.packetsIn.Add(uint64(packets))
+	e.counters.bytesIn.Add(uint64(bytes))
 	s.refs.Store(1) // the reader's own, or an inbox could end the slab before the next sees it
 	used := false
 	for _, in := range e.touched {
@@ -93,8 +96,9 @@ func (e *Endpoint) demultiplex(s *slab, n int) *slab {
 	return e.pools.slab()
 }
 
-// sealed finds the session of a sealed datagram; last is that of the one before.
-func (e *Endpoint) sealed(b []byte, from netip.AddrPort, last *Session) *Session {
+// sealed finds the session of a sealed datagram, which came in message m; last is
+// that of the one before.
+func (e *Endpoint) sealed(b []byte, m *received, last *Session) *Session {
 	if len(b) > wire.MaxDatagramBytes {
 		e.counters.oversize.Add(1)
 		return last
@@ -118,7 +122,7 @@ func (e *Endpoint) sealed(b []byte, from netip.AddrPort, last *Session) *Session
 	if len(in.packets) == 0 {
 		e.touched = append(e.touched, in)
 	}
-	in.add(Packet{Channel: s.channel, Data: b, From: from})
+	in.add(Packet{Channel: s.channel, Data: b, From: m.from, marked: m.marked})
 	return s
 }
 

@@ -23,7 +23,7 @@ type gear struct {
 }
 
 // maxOwnBody is the largest body that the channel itself writes: an ACK.
-const maxOwnBody = 4 + 8 + 1 + 8 + 4 + (wire.MaxAckRanges-1)*8
+const maxOwnBody = 4 + 8 + 1 + 8 + 4 + (wire.MaxAckRanges-1)*8 + 4
 
 func (c *Channel) start(r *cc.Recovery) *gear {
 	r.Govern(c.endpoint.cfg.Uploads[c.session.alpn])

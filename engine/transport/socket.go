@@ -58,6 +58,7 @@ type received struct {
 	data    []byte
 	segment int
 	from    netip.AddrPort
+	marked  bool // the network met congestion (ECN); always false where the system does not tell
 }
 
 // A slab is the memory of one read.

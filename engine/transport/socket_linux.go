@@ -15,9 +15,14 @@ import (
 )
 
 const (
-	// oobBytes holds the two ancillary items that we ask for: the segment size
-	// of coalesced datagrams and the count of drops.
-	oobBytes = 64
+	// oobBytes holds the three ancillary items that we ask for: the segment size
+	// of coalesced datagrams, the count of drops and the traffic class.
+	oobBytes = 96
+
+	// The last two bits of the traffic class (RFC 3168 §5): what we send can tell
+	// of congestion, and what came has met it.
+	ecnCapable    = 0x02
+	ecnCongestion = 0x03
 
 	// writeMessages per system call without send offload.
 	writeMessages = 64
@@ -99,6 +104,7 @@ func (s *linuxSocket) configure(fd int, disableOffload bool) {
 	// refused on a socket of one family.
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE)
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE)
+	s.useECN(fd)
 	if disableOffload {
 		return
 	}
@@ -107,6 +113,17 @@ func (s *linuxSocket) configure(fd int, disableOffload bool) {
 	// given with each message.
 	_, err := unix.GetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT)
 	s.offloadSend.Store(err == nil)
+}
+
+// useECN lets routers mark what we send instead of dropping it, and tell us what
+// they have marked. It is for all datagrams, those of QUIC too: control is a
+// few packets a second, which no router's queue notices. As above, one family may
+// be refused.
+func (s *linuxSocket) useECN(fd int) {
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_TOS, ecnCapable)
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVTOS, 1)
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_TCLASS, ecnCapable)
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1)
 }
 
 func (s *linuxSocket) read(sl *slab) (int, error) {
@@ -135,27 +152,35 @@ func (s *linuxSocket) read(sl *slab) (int, error) {
 			s.counters.garbage.Add(1)
 			continue
 		}
-		segment := s.ancillary(m.OOB[:m.NN])
+		segment, class := s.ancillary(m.OOB[:m.NN])
 		if segment <= 0 || segment > m.N {
 			segment = m.N
 		}
-		sl.messages[kept] = received{data: m.Buffers[0][:m.N], segment: segment, from: unmapped(addr.AddrPort())}
+		sl.messages[kept] = received{
+			data: m.Buffers[0][:m.N], segment: segment, from: unmapped(addr.AddrPort()),
+			marked: class&ecnCongestion == ecnCongestion,
+		}
 		kept++
 	}
 	return kept, nil
 }
 
-// ancillary returns the size of coalesced datagrams, 0 if there is one only,
-// and counts what the kernel says it dropped.
-func (s *linuxSocket) ancillary(oob []byte) (segment int) {
+// ancillary returns the size of coalesced datagrams, 0 if there is one only, and
+// their traffic class, which they have in common; and it counts what the kernel
+// says it dropped.
+func (s *linuxSocket) ancillary(oob []byte) (segment int, class uint8) {
 	for len(oob) >= unix.SizeofCmsghdr {
 		header, data, rest, err := unix.ParseOneSocketControlMessage(oob)
 		if err != nil {
-			return segment
+			return segment, class
 		}
 		oob = rest
 		switch {
+		case header.Level == unix.IPPROTO_IP && header.Type == unix.IP_TOS && len(data) == 1:
+			class = data[0]
 		case len(data) < 4:
+		case header.Level == unix.IPPROTO_IPV6 && header.Type == unix.IPV6_TCLASS:
+			class = uint8(binary.NativeEndian.Uint32(data))
 		case header.Level == unix.IPPROTO_UDP && header.Type == unix.UDP_GRO:
 			segment = int(int32(binary.NativeEndian.Uint32(data)))
 		case header.Level == unix.SOL_SOCKET && header.Type == unix.SO_RXQ_OVFL:
@@ -165,7 +190,7 @@ func (s *linuxSocket) ancillary(oob []byte) (segment int) {
 			s.kernelDrops = total
 		}
 	}
-	return segment
+	return segment, class
 }
 
 var segmentOOBSpace = unix.CmsgSpace(2)

@@ -4,13 +4,18 @@ import (
 	"bytes"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
+
+	"shoal/cc"
+	"shoal/internal/wire"
 )
 
 // refuseOffload makes a system that refuses segmentation offload with an error.
@@ -108,6 +113,67 @@ func TestDatagramsAreNotFragmented(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, tt.want, got, tt.listen)
 		}))
+	}
+}
+
+// markHears counts what a controller hears of congestion marks.
+type markHears struct {
+	cc.Controller
+	packets, marks int
+}
+
+func (m *markHears) Acked(now time.Time, s cc.Sample) {
+	m.packets += s.AckedPackets
+	m.marks += s.CEPackets
+	m.Controller.Acked(now, s)
+}
+
+func TestCongestionMarksReachTheSendersController(t *testing.T) {
+	for _, tt := range []struct {
+		name, listen string
+		level        int
+		option       int
+	}{
+		{"IPv4", "127.0.0.1:0", unix.IPPROTO_IP, unix.IP_TOS},
+		{"IPv6", "[::1]:0", unix.IPPROTO_IPV6, unix.IPV6_TCLASS},
+		{"IPv4 on a socket for both", ":0", unix.IPPROTO_IP, unix.IP_TOS},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			heard := &markHears{}
+			a := listen(t, Config{Listen: tt.listen, NewController: func(now time.Time) cc.Controller {
+				heard.Controller = cc.NewTiered(now, cc.Fast)
+				return heard
+			}})
+			b := listen(t, Config{Listen: tt.listen})
+			addr := b.LocalAddr()
+			if addr.Addr().IsUnspecified() {
+				addr = netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), addr.Port())
+			}
+			dialer, acceptor := connect(t, a, b, addr)
+			send := func(packets int) {
+				want := heard.packets + packets
+				for range packets {
+					dialer.channel.SendData(time.Now(), Chunk{}, make([]byte, wire.ChunkBytes))
+				}
+				dialer.channel.Flush()
+				run(t, func() bool { return heard.packets >= want }, dialer, acceptor)
+			}
+			send(3)
+			require.Zero(t, heard.marks)
+
+			raw, err := a.conn.SyscallConn()
+			require.NoError(t, err)
+			require.NoError(t, raw.Control(func(fd uintptr) { // as if a router had marked all
+				class, err := unix.GetsockoptInt(int(fd), tt.level, tt.option)
+				require.NoError(t, err)
+				require.Equal(t, ecnCapable, class)
+				require.NoError(t, unix.SetsockoptInt(int(fd), tt.level, tt.option, ecnCongestion))
+			}))
+			send(5)
+			require.Equal(t, 5, heard.marks)
+			require.EqualValues(t, 5, acceptor.channel.Stats().MarkedPackets)
+			require.Zero(t, dialer.channel.Stats().MarkedPackets)
+		})
 	}
 }
 

@@ -18,6 +18,7 @@ const (
 	cancelBytes    = 2 + 3 + 8
 	ackHeaderBytes = 4 + 8 + 1 + 8 + 4
 	ackRangeBytes  = 4 + 4
+	ackMarksBytes  = 4
 	tokenBytes     = 8
 )
 
@@ -36,6 +37,7 @@ var (
 	errAckSize     = malformed("ack: size does not match its count")
 	errAckCount    = malformed("ack: not 1..64 ranges")
 	errAckRange    = malformed("ack: range below packet number zero")
+	errAckMarks    = malformed("ack: a count of no congestion marks")
 	errBusySize    = malformed("busy: not 8 bytes")
 	errPingSize    = malformed("ping: shorter than its token")
 	errPongSize    = malformed("pong: not 8 bytes")
@@ -133,6 +135,10 @@ type Ack struct {
 	Ranges             []AckRange    // newest first, 1..MaxAckRanges, separated by gaps
 	Delay              time.Duration // since the newest packet arrived; microseconds on the wire
 	RateCapBytesPerSec uint64        // what the leech lets this seed send; 0 = no cap
+	// CEPackets counts, since the channel began, packets of those that want an ACK
+	// that came with a congestion mark (ECN). Nothing is said of none, so that
+	// it costs only those whose path marks.
+	CEPackets uint32
 }
 
 // AppendAck appends the body of an ACK datagram. Ranges must be descending and
@@ -163,6 +169,9 @@ func AppendAck(b []byte, a *Ack) []byte {
 			break // what follows would be counted from a wrong place
 		}
 	}
+	if a.CEPackets > 0 {
+		b = binary.BigEndian.AppendUint32(b, a.CEPackets)
+	}
 	return b
 }
 
@@ -176,7 +185,15 @@ func ParseAck(body []byte, a *Ack) error {
 	if count < 1 || count > MaxAckRanges {
 		return errAckCount
 	}
-	if len(body) != ackHeaderBytes+(count-1)*ackRangeBytes {
+	a.CEPackets = 0
+	switch rangesEnd := ackHeaderBytes + (count-1)*ackRangeBytes; len(body) {
+	case rangesEnd:
+	case rangesEnd + ackMarksBytes:
+		if a.CEPackets = binary.BigEndian.Uint32(body[rangesEnd:]); a.CEPackets == 0 {
+			return errAckMarks
+		}
+		body = body[:rangesEnd]
+	default:
 		return errAckSize
 	}
 	a.Delay = time.Duration(binary.BigEndian.Uint32(body)) * time.Microsecond

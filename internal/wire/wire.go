@@ -21,7 +21,8 @@
 //	REQUEST  1..60 of: handle u16, piece u24, mask u64, tier u8, deadline u32 (ms from now)
 //	DATA     1..1024 bytes of the chunk
 //	ACK      delay u32 (µs), rate cap u64 (bytes/s, 0 = none), count u8 (1..64),
-//	         largest u64, length-1 u32, then count-1 of: gap-1 u32, length-1 u32
+//	         largest u64, length-1 u32, then count-1 of: gap-1 u32, length-1 u32,
+//	         and if there are any: packets that came with a congestion mark u32
 //	BUSY     retry after u32 (ms), 4 reserved bytes (sent as zero, ignored)
 //	CANCEL   1..60 of: handle u16, piece u24, mask u64
 //	PING     token u64, padding of any length (ignored)

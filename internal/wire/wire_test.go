@@ -65,7 +65,7 @@ func TestDataOverhead(t *testing.T) {
 	require.LessOrEqual(t, 40+8+DataDatagramBytes, 1280)
 	require.LessOrEqual(t, requestBytes*MaxRequests, MaxBodyBytes)
 	require.LessOrEqual(t, cancelBytes*MaxCancels, MaxBodyBytes)
-	require.LessOrEqual(t, ackHeaderBytes+(MaxAckRanges-1)*ackRangeBytes, MaxBodyBytes)
+	require.LessOrEqual(t, ackHeaderBytes+(MaxAckRanges-1)*ackRangeBytes+ackMarksBytes, MaxBodyBytes)
 }
 
 func TestHeaderRoundTrip(t *testing.T) {
@@ -161,6 +161,7 @@ func TestAckRoundTrip(t *testing.T) {
 		want := Ack{
 			Delay:              time.Duration(rapid.Uint32().Draw(t, "delay")) * time.Microsecond,
 			RateCapBytesPerSec: rapid.Uint64().Draw(t, "cap"),
+			CEPackets:          rapid.Uint32().Draw(t, "marks"),
 		}
 		at := uint64(0)
 		for range rapid.IntRange(1, MaxAckRanges).Draw(t, "ranges") {
@@ -208,6 +209,8 @@ func TestBadAcks(t *testing.T) {
 		"run below zero":      edit(24, 13),
 		"gap below zero":      edit(28, 9),
 		"second run below":    edit(32, 7),
+		"half a count":        append(bytes.Clone(good), 0, 1),
+		"a count of no marks": append(bytes.Clone(good), 0, 0, 0, 0),
 	} {
 		a := Ack{Ranges: make([]AckRange, 0, 4)}
 		require.ErrorIs(t, ParseAck(bad, &a), ErrMalformed, name)
@@ -284,6 +287,7 @@ func FuzzParseMessages(f *testing.F) {
 	f.Add(AppendRequests(nil, []Request{{Handle: 1, Piece: 2, Mask: 3, Tier: 1, DeadlineMillis: 4}}))
 	f.Add(AppendCancels(nil, []Cancel{{Handle: 1, Piece: 2, Mask: 3}}))
 	f.Add(AppendAck(nil, &Ack{Ranges: []AckRange{{10, 12}, {5, 6}}}))
+	f.Add(AppendAck(nil, &Ack{Ranges: []AckRange{{10, 12}}, CEPackets: 3}))
 	f.Add(AppendPing(nil, Ping{Token: 1}))
 	f.Add(AppendChannelHello(nil, ChannelHello{Receiver: 7, AES: true}))
 	f.Fuzz(func(t *testing.T, b []byte) {
