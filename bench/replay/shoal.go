@@ -46,6 +46,7 @@ type shoal struct {
 	out   swarm.Output
 	title swarm.Title
 	slots []*conn
+	shut  []shut              // by slot
 	files []fileOf            // by swarm.File
 	known []sparse[knownFile] // by rendition and chapter
 
@@ -78,7 +79,7 @@ type knownFile struct {
 
 func newShoal(p *peer) policy {
 	now := p.w.clock()
-	b := &shoal{p: p, slots: make([]*conn, p.w.cfg.MaxPeers)}
+	b := &shoal{p: p, slots: make([]*conn, p.w.cfg.MaxPeers), shut: make([]shut, p.w.cfg.MaxPeers)}
 	// What is downloaded ahead must fit into half of the cache.
 	ahead := min(p.w.cfg.Ahead, time.Duration(float64(p.cacheBytes()/2)/aheadBytesPerSec*float64(time.Second)))
 	b.core = swarm.New(now, swarm.Config{
@@ -87,6 +88,10 @@ func newShoal(p *peer) policy {
 	b.title = b.core.AddTitle(now, p.w.media.id)
 	b.known = make([]sparse[knownFile], len(p.w.media.renditions))
 	b.budget = func(slot swarm.Peer) int {
+		if s := &b.shut[slot]; p.w.now < s.till {
+			p.blocked = min(p.blocked, s.again)
+			return 0
+		}
 		return p.mayServe(b.slots[slot])
 	}
 	return b
@@ -310,6 +315,7 @@ func (b *shoal) connected(c *conn) bool {
 		return false
 	}
 	mine.slot, b.slots[slot] = slot, c
+	mine.shut, b.shut[slot] = &b.shut[slot], shut{}
 	b.core.Joined(b.p.w.clock(), slot, b.title)
 	return true
 }
@@ -321,7 +327,7 @@ func (b *shoal) refused(c *conn) {
 
 func (b *shoal) lost(c *conn) {
 	mine, _ := c.of(b.p)
-	b.slots[mine.slot] = nil
+	b.slots[mine.slot], mine.shut = nil, nil
 	b.core.PathDown(b.p.w.clock(), mine.slot)
 }
 
