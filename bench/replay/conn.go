@@ -207,7 +207,7 @@ func (p *peer) send(c *conn, msg any, canWait bool) {
 	}
 	at := sent + c.rtt/2 + reaction
 	other := theirs.p
-	other.mail = append(other.mail, mail{at: at, mine: theirs, c: c, msg: msg, urgent: !canWait})
+	other.mail.put(at, !canWait, mail{mine: theirs, c: c, msg: msg})
 	if !canWait {
 		other.wake(max(at, other.cycled+loopGrain))
 	}
@@ -244,42 +244,6 @@ func (p *peer) ownsNothing(c *conn, mine *end) {
 		mine.asked = true
 		p.w.events.push(p.w.now+silentAfter+time.Second/2, evClosed, p).c = c
 	}
-}
-
-// mail is a message that waits for its reader.
-type mail struct {
-	at     time.Duration
-	mine   *end // the reader's
-	c      *conn
-	msg    any
-	urgent bool
-}
-
-// readMail hands over what has come. It returns when the loop is to run for what
-// is on its way.
-func (p *peer) readMail() (due time.Duration) {
-	due = never
-	if len(p.mail) == 0 {
-		return due
-	}
-	now := p.w.now
-	list := p.mail
-	kept := list[:0]
-	for _, m := range list {
-		if m.at > now {
-			kept = append(kept, m)
-			if m.urgent {
-				due = min(due, m.at)
-			}
-			continue
-		}
-		if m.mine.up {
-			p.policy.message(m.c, m.msg)
-		}
-	}
-	clear(list[len(kept):])
-	p.mail = kept
-	return due
 }
 
 // upload sends what the policy has, as far as its paths' windows take it. What
