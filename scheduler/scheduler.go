@@ -33,6 +33,11 @@ type Scheduler struct {
 	// some chunks, and perhaps others: only they make a round of Assign worth it.
 	wanted SeedSet
 
+	// Until then, and if no chunk opens and no deadline moves meanwhile, it is no
+	// piece's turn for a first copy, and nothing is in danger with a CDN as rescueBy.
+	copiesAt, rescueAt time.Duration
+	rescueBy           CDN
+
 	line        line
 	outstanding int // bytes, at all seeds
 	fromCDN     int // bytes, asked of the CDN
@@ -78,13 +83,14 @@ func (s *Scheduler) task(p Piece) *task { return s.tasks.Get(p.File, p.Index) }
 // Need adds a piece, or re-times one that is known.
 func (s *Scheduler) Need(now time.Time, n Need) {
 	deadline := s.at(n.Deadline)
+	s.copiesAt = 0
 	if t := s.task(n.Piece); t != nil {
 		t.lead = n.Lead
 		if t.swarm != n.Swarm {
 			t.swarm, t.turn = n.Swarm, turn(t.lot, n.Swarm)
 		}
 		if t.deadline != deadline {
-			t.deadline = deadline
+			t.deadline, s.rescueAt = deadline, 0
 			s.ready.unsorted, s.active.unsorted = true, true
 		}
 		return
@@ -268,7 +274,10 @@ func (s *Scheduler) setCDN(t *task, mask uint64) {
 }
 
 // reopened notes that chunks of a piece wait for somebody to be asked.
-func (s *Scheduler) reopened(t *task) { s.wanted = s.wanted.Or(t.holders) }
+func (s *Scheduler) reopened(t *task) {
+	s.wanted = s.wanted.Or(t.holders)
+	s.copiesAt, s.rescueAt = 0, 0
+}
 
 // HeldElsewhere reports whether some usable seed has p.
 func (s *Scheduler) HeldElsewhere(now time.Time, p Piece) bool {

@@ -24,6 +24,7 @@ func (s *Scheduler) SeedDown(now time.Time, id Seed) {
 		return
 	}
 	s.dropAsks(s.at(now), id, false)
+	s.copiesAt = 0
 	s.tasks.All(func(t *task) {
 		t.holders.Remove(id)
 		t.avoid.Remove(id)
@@ -56,6 +57,7 @@ func (s *Scheduler) Holds(now time.Time, id Seed, p Piece, has bool) {
 		s.seeds[id].holds++
 	} else {
 		t.holders.Remove(id)
+		s.copiesAt = 0
 		s.seeds[id].holds--
 		s.dropAsksOf(s.at(now), id, t) // it will not deliver what it has dropped
 	}
