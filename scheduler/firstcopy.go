@@ -106,6 +106,7 @@ func (s *Scheduler) Coming(now time.Time, id Seed, p Piece) {
 	if t == nil || s.seed(id) == nil || t.fetched.Has(id) {
 		return
 	}
+	s.furnish(t)
 	t.fetched.Add(id)
 	t.coming = max(t.coming, s.at(now)+comingPatience)
 }
@@ -132,7 +133,7 @@ func (s *Scheduler) FirstCopies(now time.Time, limitBytes int, out []Gap) []Gap 
 			next = min(next, t.coming)
 			continue
 		}
-		when, done := progress(at-t.since, at-t.joined, t.deadline-at, t.lead, t.swarm)
+		when, done := progress(at-t.since, at-t.joined, t.deadline-at, t.lead, int(t.swarm))
 		if when == nobody || when == some && done <= t.turn {
 			next = min(next, t.turnAt(at))
 			continue

@@ -131,6 +131,7 @@ func checkBooks(rt *rapid.T, s *Scheduler) {
 		for _, a := range task.asks {
 			outstanding[a.seed] += chunkBytes(a.mask)
 			asked |= a.mask
+			require.Contains(rt, s.seeds[a.seed].owes, task)
 			expiry = min(expiry, a.due)
 		}
 		require.Equal(rt, asked, task.asked())
