@@ -69,7 +69,7 @@ func (b *mailbox) wakesAt() time.Duration {
 func (p *peer) readMail() (due time.Duration) {
 	p.mail.take(p.w.now, func(m mail) {
 		if m.mine.up {
-			p.policy.message(m.c, m.msg)
+			p.policy.message(m.mine, m.c, m.msg)
 		}
 	})
 	return p.mail.wakesAt()
