@@ -286,7 +286,7 @@ func (f *flow) receive(number uint64) {
 	f.unacked++
 	every, delay := 2, modelAckDelay
 	if f.batchedAcks && f.next > 128 {
-		every, delay = 64, min(f.rtt/4, 25*time.Millisecond)
+		every, delay = 64, max(f.rtt/16, time.Millisecond)
 	}
 	if f.unacked >= every || !inOrder {
 		f.ack()
