@@ -106,7 +106,6 @@ func (s *Scheduler) Coming(now time.Time, id Seed, p Piece) {
 	if t == nil || s.seed(id) == nil || t.fetched.Has(id) {
 		return
 	}
-	s.furnish(t)
 	t.fetched.Add(id)
 	t.coming = max(t.coming, s.at(now)+comingPatience)
 }

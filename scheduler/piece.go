@@ -130,7 +130,9 @@ type task struct {
 	turn   float64 // see FirstCopies
 	joined time.Duration
 	lead   time.Duration
-	coming time.Duration // until when somebody who fetches it is waited for
+
+	coming  time.Duration // until when somebody who fetches it is waited for
+	fetched SeedSet       // those who said that they fetch it
 }
 
 // room is what is known of a task of which something is asked or has come. Most
@@ -139,7 +141,6 @@ type room struct {
 	asks    []ask
 	sources []Source
 	avoid   SeedSet // suspects, after a failed hash
-	fetched SeedSet // those who said that they fetch it
 
 	firstAsks    [4]ask // the usual number of them
 	firstSources [4]Source
@@ -156,7 +157,7 @@ func (s *Scheduler) furnish(t *task) {
 		t.room = new(room)
 	}
 	t.asks, t.sources = t.firstAsks[:0], t.firstSources[:0]
-	t.avoid, t.fetched = SeedSet{}, SeedSet{}
+	t.avoid = SeedSet{}
 }
 
 // vacate takes the room of a task that has ended.
