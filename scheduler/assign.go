@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"math/bits"
+	"slices"
 	"time"
 )
 
@@ -163,6 +164,9 @@ func (s *Scheduler) ask(at time.Duration, t *task, id Seed, mask uint64, tier Ti
 	s.furnish(t)
 	t.asks = append(t.asks, ask{seed: id, mask: mask, all: mask, at: at, told: t.deadline, due: due})
 	t.pending |= mask
+	if !slices.Contains(d.owes, t) {
+		d.owes = append(d.owes, t)
+	}
 	s.expiry = min(s.expiry, due, d.stalls())
 	return Ask{Seed: id, Piece: t.piece, Mask: mask, Tier: tier, Deadline: s.epoch.Add(t.deadline)}
 }

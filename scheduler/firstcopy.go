@@ -115,22 +115,51 @@ func (s *Scheduler) Coming(now time.Time, id Seed, p Piece) {
 // takes a piece when lot < k/n.
 func (s *Scheduler) FirstCopies(now time.Time, limitBytes int, out []Gap) []Gap {
 	at := s.at(now)
+	if at < s.copiesAt {
+		return out
+	}
 	s.ready.settle(stateReady)
+	next := never
 	for _, t := range s.ready.items {
 		if limitBytes <= 0 {
+			next = 0
 			break
 		}
-		if !t.holders.Empty() || t.coming > at {
+		if !t.holders.Empty() {
 			continue
 		}
-		when, done := progress(at-t.since, at-t.joined, t.deadline-at, t.lead, t.swarm)
+		if t.coming > at {
+			next = min(next, t.coming)
+			continue
+		}
+		when, done := progress(at-t.since, at-t.joined, t.deadline-at, t.lead, int(t.swarm))
 		if when == nobody || when == some && done <= t.turn {
+			next = min(next, t.turnAt(at))
 			continue
 		}
 		if gap := t.open(); gap != 0 {
 			out = append(out, Gap{Piece: t.piece, Mask: gap})
 			limitBytes -= chunkBytes(gap)
+			next = 0
 		}
 	}
+	s.copiesAt = next
 	return out
+}
+
+// turnAt returns a time before which this peer's turn to take a piece does not
+// come: progress, solved for the time.
+func (t *task) turnAt(at time.Duration) time.Duration {
+	if at-t.joined < askAround && t.deadline-at > askAroundSlack {
+		return min(t.joined+askAround, t.deadline-askAroundSlack)
+	}
+	total := t.deadline - t.since
+	reserve := min(firstCopyReserve, total/2)
+	if t.turn >= 1 {
+		return t.deadline - reserve // everybody's
+	}
+	byLead := t.turn * float64(total-t.lead-reserve)
+	byThird := t.turn * float64(total-reserve) / (3 - 2*t.turn)
+	const rounding = time.Microsecond
+	return t.since + time.Duration(max(byLead, byThird)) - rounding
 }

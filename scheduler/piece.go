@@ -120,34 +120,35 @@ type task struct {
 	cdn      uint64 // being fetched from the CDN
 	pending  uint64 // outstanding at some seed: the union of asks
 	holders  SeedSet
-	state    state
+	*room    // the scheduler's empty one before anything is asked or comes
 
-	piece   Piece
-	since   time.Duration // when it was first needed
-	lot     float64
-	turn    float64 // see FirstCopies
-	swarm   int
-	joined  time.Duration
-	lead    time.Duration
+	state  state
+	swarm  int32
+	piece  Piece
+	since  time.Duration // when it was first needed
+	lot    float64
+	turn   float64 // see FirstCopies
+	joined time.Duration
+	lead   time.Duration
+
 	coming  time.Duration // until when somebody who fetches it is waited for
 	fetched SeedSet       // those who said that they fetch it
-	avoid   SeedSet       // suspects, after a failed hash
+}
+
+// room is what is known of a task of which something is asked or has come. Most
+// tasks only wait, so they borrow it from the scheduler.
+type room struct {
 	asks    []ask
 	sources []Source
+	avoid   SeedSet // suspects, after a failed hash
 
-	room *room // of asks and sources; nil before the first
+	firstAsks    [4]ask // the usual number of them
+	firstSources [4]Source
 }
 
-// room holds the usual number of a task's asks and sources. Most tasks only wait
-// and have none, so tasks borrow it from the scheduler.
-type room struct {
-	asks    [4]ask
-	sources [4]Source
-}
-
-// furnish lends a task room for asks and sources.
+// furnish gives a task a room of its own.
 func (s *Scheduler) furnish(t *task) {
-	if t.room != nil {
+	if t.room != s.empty {
 		return
 	}
 	if n := len(s.rooms); n > 0 {
@@ -155,18 +156,19 @@ func (s *Scheduler) furnish(t *task) {
 	} else {
 		t.room = new(room)
 	}
-	t.asks, t.sources = t.room.asks[:0], t.room.sources[:0]
+	t.asks, t.sources = t.firstAsks[:0], t.firstSources[:0]
+	t.avoid = SeedSet{}
 }
 
 // vacate takes the room of a task that has ended.
 func (s *Scheduler) vacate(t *task) {
-	if t.room == nil {
+	if t.room == s.empty {
 		return
 	}
 	if len(s.rooms) < roomsMax {
 		s.rooms = append(s.rooms, t.room)
 	}
-	t.room, t.asks, t.sources = nil, nil, nil
+	t.room = s.empty
 }
 
 // roomsMax bounds the rooms that are kept for later: a quarter of the most pieces

@@ -55,6 +55,52 @@ func TestInvariantsHoldUnderAnyEvents(t *testing.T) {
 	})
 }
 
+// TestNothingDueIsOverlooked compares what is fetched by schedulers that look only
+// when something may have become due with what one that always looks would.
+func TestNothingDueIsOverlooked(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		now := time.Unix(0, 0)
+		s := New(now, Config{})
+		s.SeedUp(0, 0)
+		s.SeedUp(1, 0)
+		pc := func() Piece { return piece(rapid.Uint32Range(0, 3).Draw(rt, "piece")) }
+		seconds := func(name string, from, to int) time.Duration {
+			return time.Duration(rapid.IntRange(from*1000, to*1000).Draw(rt, name)) * time.Millisecond
+		}
+		id := func() Seed { return Seed(rapid.IntRange(0, 1).Draw(rt, "seed")) }
+		joined := now.Add(seconds("joined", -4, 2))
+		rt.Repeat(map[string]func(*rapid.T){
+			"need": func(rt *rapid.T) {
+				s.Need(now, Need{
+					Piece: pc(), Full: whole, Deadline: now.Add(seconds("due", 5, 50)),
+					Holders: SeedSet{rapid.Uint64Range(0, 3).Draw(rt, "holders")},
+					Swarm:   rapid.SampledFrom([]int{0, 1, 2, 300}).Draw(rt, "swarm"), Joined: joined,
+					Lot: rapid.Float64Range(0, 0.999).Draw(rt, "lot"), Lead: seconds("lead", 0, 30),
+				})
+			},
+			"coming":   func(rt *rapid.T) { s.Coming(now, id(), pc()) },
+			"holds":    func(rt *rapid.T) { s.Holds(now, id(), pc(), rapid.Bool().Draw(rt, "has")) },
+			"up":       func(rt *rapid.T) { s.SeedUp(1, 0) },
+			"down":     func(rt *rapid.T) { s.SeedDown(now, 1) },
+			"taken":    func(rt *rapid.T) { s.TakenByCDN(now, pc(), whole) },
+			"released": func(rt *rapid.T) { s.ReleasedByCDN(pc(), whole) },
+			"arrived":  func(rt *rapid.T) { s.FetchedCDN(now, pc(), rapid.Uint64().Draw(rt, "mask")) },
+			"failed":   func(rt *rapid.T) { s.Failed(now, pc()) },
+			"wait":     func(rt *rapid.T) { now = now.Add(seconds("wait", 0, 3)) },
+			"": func(rt *rapid.T) {
+				cdn := fastCDN
+				cdn.InFlight = rapid.SampledFrom([]int{0, 4 << 20}).Draw(rt, "in flight")
+				rescued, copied := s.Rescue(now, cdn, 1<<20, nil), s.FirstCopies(now, 1<<20, nil)
+				before := *s
+				s.rescueAt, s.copiesAt = 0, 0
+				require.Equal(rt, s.Rescue(now, cdn, 1<<20, nil), rescued)
+				require.Equal(rt, s.FirstCopies(now, 1<<20, nil), copied)
+				s.rescueAt, s.rescueBy, s.copiesAt = before.rescueAt, before.rescueBy, before.copiesAt
+			},
+		})
+	})
+}
+
 func checkGaps(rt *rapid.T, s *Scheduler, gaps []Gap) {
 	for _, g := range gaps {
 		task := s.task(g.Piece)
@@ -85,6 +131,7 @@ func checkBooks(rt *rapid.T, s *Scheduler) {
 		for _, a := range task.asks {
 			outstanding[a.seed] += chunkBytes(a.mask)
 			asked |= a.mask
+			require.Contains(rt, s.seeds[a.seed].owes, task)
 			expiry = min(expiry, a.due)
 		}
 		require.Equal(rt, asked, task.asked())

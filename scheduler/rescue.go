@@ -49,9 +49,12 @@ const answerGrace = 50 * time.Millisecond
 // whoever is expected to deliver it first.
 func (s *Scheduler) Rescue(now time.Time, cdn CDN, limitBytes int, out []Gap) []Gap {
 	at := s.at(now)
+	if at < s.rescueAt && cdn == s.rescueBy {
+		return out
+	}
 	s.active.settle(stateActive)
 	s.ready.settle(stateReady)
-	if !s.urgent(at, cdn) {
+	if s.rescueAt, s.rescueBy = s.urgentAt(at, cdn), cdn; at < s.rescueAt {
 		return out
 	}
 	var plan [MaxSeeds]seedPlan
@@ -92,24 +95,32 @@ func (s *Scheduler) Rescue(now time.Time, cdn CDN, limitBytes int, out []Gap) []
 	return out[:due]
 }
 
-// urgent tells whether anything would have to be fetched if no seed delivered
-// anything more. Only then is it worth while to lay the pieces out on the seeds:
-// they can only take work from the CDN.
-func (s *Scheduler) urgent(at time.Duration, cdn CDN) bool {
+// urgentAt returns when something has to be fetched if no seed delivers anything
+// more. Only then is it worth while to lay the pieces out on the seeds: they can
+// only take work from the CDN.
+func (s *Scheduler) urgentAt(at time.Duration, cdn CDN) time.Duration {
 	demand := float64(cdn.InFlight)
 	rate := max(cdn.BytesPerSec, 1)
+	first := never
 	m := merged{a: s.active.items, r: s.ready.items}
-	for t := m.next(); t != nil && t.deadline-at < rescueHorizon; t = m.next() {
+	for t := m.next(); t != nil; t = m.next() {
+		// What lies beyond the horizon comes into sight before it is urgent, or is
+		// urgent when it comes into sight.
+		sight := t.deadline - rescueHorizon + 1
+		if sight >= first {
+			break
+		}
 		gap := t.missing() &^ t.cdn
 		if gap == 0 {
 			continue
 		}
 		demand += float64(chunkBytes(gap))
-		if at+cdn.FirstByte+seconds(demand/rate)+cdn.Margin >= t.deadline {
-			return true
+		first = min(first, max(t.deadline-cdn.Margin-seconds(demand/rate)-cdn.FirstByte, sight))
+		if first <= at {
+			break
 		}
 	}
-	return false
+	return first
 }
 
 // justAsked returns the chunks whose request can't have been answered yet: what

@@ -29,9 +29,15 @@ type Scheduler struct {
 	thaws  SeedSet // seeds that were frozen and may be still
 	revoke []Revoke
 	rooms  []*room
+	empty  *room // of tasks that have none
 	// wanted are the seeds that hold a piece of which nobody has been asked for
 	// some chunks, and perhaps others: only they make a round of Assign worth it.
 	wanted SeedSet
+
+	// Until then, and if no chunk opens and no deadline moves meanwhile, it is no
+	// piece's turn for a first copy, and nothing is in danger with a CDN as rescueBy.
+	copiesAt, rescueAt time.Duration
+	rescueBy           CDN
 
 	line        line
 	caps        caps
@@ -69,7 +75,7 @@ func New(now time.Time, cfg Config) *Scheduler {
 	if cfg.MaxSeeds <= 0 || cfg.MaxSeeds > MaxSeeds {
 		cfg.MaxSeeds = MaxSeeds
 	}
-	return &Scheduler{cfg: cfg, epoch: now, expiry: never, seeds: make([]seed, cfg.MaxSeeds)}
+	return &Scheduler{cfg: cfg, epoch: now, expiry: never, empty: new(room), seeds: make([]seed, cfg.MaxSeeds)}
 }
 
 func (s *Scheduler) at(now time.Time) time.Duration { return now.Sub(s.epoch) }
@@ -79,19 +85,22 @@ func (s *Scheduler) task(p Piece) *task { return s.tasks.Get(p.File, p.Index) }
 // Need adds a piece, or re-times one that is known.
 func (s *Scheduler) Need(now time.Time, n Need) {
 	deadline := s.at(n.Deadline)
+	s.copiesAt = 0
 	if t := s.task(n.Piece); t != nil {
 		t.lead = n.Lead
-		if t.swarm != n.Swarm {
-			t.swarm, t.turn = n.Swarm, turn(t.lot, n.Swarm)
+		if int(t.swarm) != n.Swarm {
+			t.swarm, t.turn = int32(n.Swarm), turn(t.lot, n.Swarm)
 		}
 		if t.deadline != deadline {
-			t.deadline = deadline
+			t.deadline, s.rescueAt = deadline, 0
 			s.ready.unsorted, s.active.unsorted = true, true
 		}
 		return
 	}
-	t := &task{piece: n.Piece, deadline: deadline, since: s.at(now), lot: n.Lot, swarm: n.Swarm, joined: s.at(n.Joined), lead: n.Lead, full: n.Full}
-	t.turn = turn(t.lot, t.swarm)
+	t := &task{
+		piece: n.Piece, deadline: deadline, since: s.at(now), lot: n.Lot, turn: turn(n.Lot, n.Swarm), swarm: int32(n.Swarm),
+		joined: s.at(n.Joined), lead: n.Lead, full: n.Full, room: s.empty,
+	}
 	for h := n.Holders.and(s.up); !h.Empty(); {
 		id := h.Pop()
 		t.holders.Add(id)
@@ -269,7 +278,10 @@ func (s *Scheduler) setCDN(t *task, mask uint64) {
 }
 
 // reopened notes that chunks of a piece wait for somebody to be asked.
-func (s *Scheduler) reopened(t *task) { s.wanted = s.wanted.Or(t.holders) }
+func (s *Scheduler) reopened(t *task) {
+	s.wanted = s.wanted.Or(t.holders)
+	s.copiesAt, s.rescueAt = 0, 0
+}
 
 // HeldElsewhere reports whether some usable seed has p.
 func (s *Scheduler) HeldElsewhere(now time.Time, p Piece) bool {
@@ -317,6 +329,7 @@ func (s *Scheduler) settleAsk(at time.Duration, id Seed, bytes int) {
 	}
 	if d.outstanding == 0 {
 		s.owing.Remove(id)
+		d.owes = d.owes[:0]
 		d.meter.end(at)
 	}
 }

@@ -42,6 +42,7 @@ type seed struct {
 	thaw        time.Duration // frozen until then
 	holds       int           // needed pieces that it holds
 	received    int64
+	owes        []*task // that it was asked for, and perhaps some that are done with
 }
 
 func (d *seed) rate() float64 {

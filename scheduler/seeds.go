@@ -24,6 +24,7 @@ func (s *Scheduler) SeedDown(now time.Time, id Seed) {
 		return
 	}
 	s.dropAsks(s.at(now), id, false)
+	s.copiesAt = 0
 	s.tasks.All(func(t *task) {
 		t.holders.Remove(id)
 		t.avoid.Remove(id)
@@ -56,6 +57,7 @@ func (s *Scheduler) Holds(now time.Time, id Seed, p Piece, has bool) {
 		s.seeds[id].holds++
 	} else {
 		t.holders.Remove(id)
+		s.copiesAt = 0
 		s.seeds[id].holds--
 		s.dropAsksOf(s.at(now), id, t) // it will not deliver what it has dropped
 	}
@@ -182,26 +184,25 @@ func (s *Scheduler) heard(at time.Duration, d *seed) {
 // the way, or waits for a slow disk. Without this a burst lost at the end of an
 // ask holds its room in the seed's budget until the patience with it is over.
 func (s *Scheduler) overtaken(due time.Duration, id Seed, t *task, begun *ask) {
-	left := s.seeds[id].outstanding - chunkBytes(t.askedOf(id)) // of other pieces
-	for _, o := range s.active.items {
-		if left == 0 {
-			return
+	d := &s.seeds[id]
+	owes := d.owes[:0]
+	for _, o := range d.owes {
+		if o.askedOf(id) == 0 {
+			continue
 		}
-		if o.state != stateActive || o == t {
+		owes = append(owes, o)
+		if o == t {
 			continue
 		}
 		for i := range o.asks {
-			a := &o.asks[i]
-			if a.seed != id {
-				continue
-			}
-			left -= chunkBytes(a.mask)
-			if a.before(o, begun, t) {
+			if a := &o.asks[i]; a.seed == id && a.before(o, begun, t) {
 				a.due = min(a.due, due)
 				s.expiry = min(s.expiry, a.due)
 			}
 		}
 	}
+	clear(d.owes[len(owes):])
+	d.owes = owes
 }
 
 // askedOf returns the chunks outstanding at one seed.

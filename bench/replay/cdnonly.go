@@ -75,7 +75,7 @@ func (b *cdnOnly) candidates(tracker.Answer)   {}
 func (b *cdnOnly) connected(*conn) bool        { return false }
 func (b *cdnOnly) refused(*conn)               {}
 func (b *cdnOnly) lost(*conn)                  {}
-func (b *cdnOnly) message(*conn, any)          {}
+func (b *cdnOnly) message(*end, *conn, any)    {}
 func (b *cdnOnly) burst(*conn, uint32, uint64) {}
 func (b *cdnOnly) stored(uint32)               {}
 func (b *cdnOnly) evicted(uint32)              {}

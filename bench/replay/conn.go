@@ -46,6 +46,7 @@ type end struct {
 	dialing bool       // its policy waits for a dial
 	slot    swarm.Peer // the core's name for the other side
 	asked   bool       // and got no answer, because the other side has crashed
+	shut    *shut      // the policy's place for what this end is told by mayServe; nil: it has none
 	sender  sender     // of what this end sends
 	srtt    time.Duration
 	flow    float64 // the downlink's account of what this end receives
@@ -206,7 +207,7 @@ func (p *peer) send(c *conn, msg any, canWait bool) {
 	}
 	at := sent + c.rtt/2 + reaction
 	other := theirs.p
-	other.mail = append(other.mail, mail{at: at, mine: theirs, c: c, msg: msg, urgent: !canWait})
+	other.mail.put(at, !canWait, mail{mine: theirs, c: c, msg: msg})
 	if !canWait {
 		other.wake(max(at, other.cycled+loopGrain))
 	}
@@ -243,42 +244,6 @@ func (p *peer) ownsNothing(c *conn, mine *end) {
 		mine.asked = true
 		p.w.events.push(p.w.now+silentAfter+time.Second/2, evClosed, p).c = c
 	}
-}
-
-// mail is a message that waits for its reader.
-type mail struct {
-	at     time.Duration
-	mine   *end // the reader's
-	c      *conn
-	msg    any
-	urgent bool
-}
-
-// readMail hands over what has come. It returns when the loop is to run for what
-// is on its way.
-func (p *peer) readMail() (due time.Duration) {
-	due = never
-	if len(p.mail) == 0 {
-		return due
-	}
-	now := p.w.now
-	list := p.mail
-	kept := list[:0]
-	for _, m := range list {
-		if m.at > now {
-			kept = append(kept, m)
-			if m.urgent {
-				due = min(due, m.at)
-			}
-			continue
-		}
-		if m.mine.up {
-			p.policy.message(m.c, m.msg)
-		}
-	}
-	clear(list[len(kept):])
-	p.mail = kept
-	return due
 }
 
 // upload sends what the policy has, as far as its paths' windows take it. What
@@ -361,6 +326,13 @@ func lowestChunks(mask uint64, n int) uint64 {
 	return kept
 }
 
+// shut says until when a path takes nothing, so that it need not be asked
+// before: a node has dozens of paths, and looks at all of them for each burst.
+type shut struct {
+	till  time.Duration
+	again time.Duration // when it is worth while to ask
+}
+
 // mayServe is how many chunks c's path takes now. If none, upload is called
 // again when it does.
 func (p *peer) mayServe(c *conn) int {
@@ -368,6 +340,9 @@ func (p *peer) mayServe(c *conn) int {
 	n, again := mine.sender.budget(p.w)
 	if n == 0 {
 		p.blocked = min(p.blocked, again)
+		if mine.shut != nil {
+			*mine.shut = shut{till: min(again, mine.sender.nextAck()), again: again}
+		}
 	}
 	return n
 }
@@ -379,7 +354,14 @@ func (p *peer) acknowledge(c *conn, number uint64) {
 	wait := p.uplinkWait()
 	_, _ = p.sendUp(ackBytes) // the next one says the same
 	at := p.w.now + min(c.rtt/4, maxAckDelay)/2 + wait + c.rtt/2
-	if theirs.sender.ackAt(number, at) && theirs.p.online {
+	waits := theirs.sender.ackAt(number, at)
+	if s := theirs.shut; s != nil {
+		s.till = min(s.till, at)
+		if waits {
+			s.again = at
+		}
+	}
+	if waits && theirs.p.online {
 		theirs.p.uploadAt(at)
 	}
 }

@@ -44,7 +44,7 @@ type peer struct {
 	upFree  time.Duration // when the uplink has sent what it was given
 	upAt    time.Duration // of the next evUp
 	blocked time.Duration // when a path takes a burst again that upload found closed
-	mail    []mail
+	mail    mailbox
 
 	index     int
 	s         *Session

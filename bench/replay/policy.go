@@ -24,7 +24,7 @@ type policy interface {
 	connected(*conn) bool      // a session stands; false refuses it
 	refused(*conn)             // a dial failed
 	lost(*conn)                // a session is over
-	message(*conn, any)        // from another peer's policy
+	message(*end, *conn, any)  // from another peer's policy
 
 	burst(c *conn, piece uint32, mask uint64)    // chunks from a seed, numbered as that seed's serve did
 	fetched(f *fetch, piece uint32, mask uint64) // chunks from the CDN

@@ -291,7 +291,7 @@ func (r *rival) neighbour(c *conn) *neighbour {
 // queueMax bounds what a leech may have asked for: 32 MiB.
 const queueMax = 512
 
-func (r *rival) message(c *conn, msg any) {
+func (r *rival) message(_ *end, c *conn, msg any) {
 	n := r.neighbour(c)
 	if n == nil {
 		return

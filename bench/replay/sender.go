@@ -65,10 +65,7 @@ func (s *sender) budget(w *world) (chunks int, again time.Duration) {
 	if room < least && s.inFlight > 0 {
 		s.asked = true
 		s.limitedEnd = s.first + uint64(len(s.flights))
-		if s.flights[0].acked > 0 {
-			return 0, s.flights[0].acked
-		}
-		return 0, never
+		return 0, s.nextAck()
 	}
 	return min(room, chunksPerBurst), 0
 }
@@ -112,6 +109,14 @@ func (s *sender) ackAt(number uint64, at time.Duration) bool {
 	}
 	s.flights[number-s.first].acked = at
 	return s.asked && number == s.first
+}
+
+// nextAck is when something becomes known next, as far as is known now.
+func (s *sender) nextAck() time.Duration {
+	if len(s.flights) > 0 && s.flights[0].acked > 0 {
+		return s.flights[0].acked
+	}
+	return never
 }
 
 // settle tells the controller what has become known by now.

@@ -46,7 +46,9 @@ type shoal struct {
 	out   swarm.Output
 	title swarm.Title
 	slots []*conn
+	shut  []shut              // by slot
 	files []fileOf            // by swarm.File
+	file  swarm.File          // of the latest piece: the next one is mostly of the same
 	known []sparse[knownFile] // by rendition and chapter
 
 	wantID    swarm.WantID
@@ -65,8 +67,9 @@ type shoal struct {
 
 // fileOf says which chapter a core's file is.
 type fileOf struct {
-	rendition *rendition
-	chapter   int
+	rendition  *rendition
+	chapter    int
+	first, end uint32 // its pieces
 }
 
 // knownFile is a chapter as far as the core knows it.
@@ -78,7 +81,7 @@ type knownFile struct {
 
 func newShoal(p *peer) policy {
 	now := p.w.clock()
-	b := &shoal{p: p, slots: make([]*conn, p.w.cfg.MaxPeers)}
+	b := &shoal{p: p, slots: make([]*conn, p.w.cfg.MaxPeers), shut: make([]shut, p.w.cfg.MaxPeers)}
 	// What is downloaded ahead must fit into half of the cache.
 	ahead := min(p.w.cfg.Ahead, time.Duration(float64(p.cacheBytes()/2)/aheadBytesPerSec*float64(time.Second)))
 	b.core = swarm.New(now, swarm.Config{
@@ -87,6 +90,10 @@ func newShoal(p *peer) policy {
 	b.title = b.core.AddTitle(now, p.w.media.id)
 	b.known = make([]sparse[knownFile], len(p.w.media.renditions))
 	b.budget = func(slot swarm.Peer) int {
+		if s := &b.shut[slot]; p.w.now < s.till {
+			p.blocked = min(p.blocked, s.again)
+			return 0
+		}
 		return p.mayServe(b.slots[slot])
 	}
 	return b
@@ -114,7 +121,7 @@ func (b *shoal) readManifest() {
 				continue
 			}
 			records = append(records, m.record(r, ci, max(k.segments, c.firstSeg), end))
-			of = append(of, fileOf{r, ci})
+			of = append(of, fileOf{r, ci, c.first, c.end})
 			k.segments = end
 			b.known[r.id].put(ci, k)
 		}
@@ -138,15 +145,16 @@ func (b *shoal) readManifest() {
 
 // piece turns a piece of the rendition into the core's.
 func (b *shoal) piece(i uint32) swarm.Piece {
-	r := b.p.w.media.of(i)
-	c := r.chapterOf(i)
-	return swarm.Piece{File: b.known[r.id].at(c).file, Index: i - r.chapter(c).first}
+	if f := &b.files[b.file]; i < f.first || i >= f.end {
+		r := b.p.w.media.of(i)
+		b.file = b.known[r.id].at(r.chapterOf(i)).file
+	}
+	return swarm.Piece{File: b.file, Index: i - b.files[b.file].first}
 }
 
 // number is the way back.
 func (b *shoal) number(pc swarm.Piece) uint32 {
-	f := b.files[pc.File]
-	return f.rendition.chapter(f.chapter).first + pc.Index
+	return b.files[pc.File].first + pc.Index
 }
 
 func (b *shoal) grown(int) {
@@ -310,6 +318,7 @@ func (b *shoal) connected(c *conn) bool {
 		return false
 	}
 	mine.slot, b.slots[slot] = slot, c
+	mine.shut, b.shut[slot] = &b.shut[slot], shut{}
 	b.core.Joined(b.p.w.clock(), slot, b.title)
 	return true
 }
@@ -321,12 +330,11 @@ func (b *shoal) refused(c *conn) {
 
 func (b *shoal) lost(c *conn) {
 	mine, _ := c.of(b.p)
-	b.slots[mine.slot] = nil
+	b.slots[mine.slot], mine.shut = nil, nil
 	b.core.PathDown(b.p.w.clock(), mine.slot)
 }
 
-func (b *shoal) message(c *conn, msg any) {
-	mine, _ := c.of(b.p)
+func (b *shoal) message(mine *end, _ *conn, msg any) {
 	now := b.p.w.clock()
 	switch m := msg.(type) {
 	case wire.Request:
@@ -462,8 +470,7 @@ func (b *shoal) act(now time.Time) bool {
 		}
 	}
 	for _, f := range o.Fetches {
-		r := b.files[f.File]
-		base := int64(r.rendition.chapter(r.chapter).first) * wire.ChunksPerPiece
+		base := int64(b.files[f.File].first) * wire.ChunksPerPiece
 		from := base + f.Offset/wire.ChunkBytes
 		p.fetch(from, from+f.Length/wire.ChunkBytes, f.ID)
 		b.fetches++

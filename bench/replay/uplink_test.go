@@ -75,15 +75,15 @@ func TestMessagesWaitInTheUplinksQueue(t *testing.T) {
 	_, a, b, c := pair(Config{})
 	_, _ = a.sendUp(5000)
 	a.send(c, wire.Request{}, false)
-	require.Len(t, b.mail, 1)
-	require.Equal(t, 50*ms+800*time.Microsecond+15*ms+reaction, b.mail[0].at)
+	require.Len(t, b.mail.urgent, 1)
+	require.Equal(t, 50*ms+800*time.Microsecond+15*ms+reaction, b.mail.urgent[0].at)
 
 	_, _ = a.sendUp(4910)
 	a.send(c, wire.Request{}, false)
-	require.Len(t, b.mail, 1, "10 bytes of room are not enough")
+	require.Len(t, b.mail.urgent, 1, "10 bytes of room are not enough")
 	a.send(c, wire.Ready{}, false)
-	require.Len(t, b.mail, 2)
-	require.Equal(t, a.upFree+retransmit+30*ms+15*ms+reaction, b.mail[1].at)
+	require.Len(t, b.mail.urgent, 2)
+	require.Equal(t, a.upFree+retransmit+30*ms+15*ms+reaction, b.mail.urgent[1].at)
 }
 
 // 1,085.44 bytes are a chunk on the wire, so the queue has room for 9 of 16.

@@ -238,5 +238,5 @@ func (w *world) finish(p *peer) {
 	w.peers[p.index] = nil
 	w.meter.ViewerSeconds.Add(int64(watched / time.Second))
 	w.meter.Sessions.Add(1)
-	p.policy, p.shelves, p.mail, p.conns = nil, nil, nil, nil
+	p.policy, p.shelves, p.mail, p.conns = nil, nil, mailbox{}, nil
 }

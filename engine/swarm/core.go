@@ -39,6 +39,7 @@ type Core struct {
 	dial    time.Time
 
 	cfg   Config
+	epoch time.Time // when it began
 	rng   *rand.Rand
 	sched *scheduler.Scheduler
 	cdn   *scheduler.CDNMeter
@@ -96,6 +97,7 @@ func New(now time.Time, cfg Config) *Core {
 	}
 	return &Core{
 		cfg:     cfg,
+		epoch:   now,
 		rng:     rand.New(rand.NewPCG(cfg.Seed, 0x73686f616c)),
 		sched:   scheduler.New(now, scheduler.Config{MaxSeeds: cfg.MaxPeers}),
 		cdn:     scheduler.NewCDNMeter(now),
@@ -106,6 +108,8 @@ func New(now time.Time, cfg Config) *Core {
 		banned:  make(map[wire.PeerID]bool),
 	}
 }
+
+func (c *Core) at(now time.Time) time.Duration { return now.Sub(c.epoch) }
 
 // Advance does what is due at now. Spurious calls are harmless.
 func (c *Core) Advance(now time.Time) {

@@ -172,7 +172,7 @@ func (c *Core) failed(now time.Time, pc Piece) {
 	c.sched.Failed(now, key(pc))
 	if n := c.needOf(pc); n != nil {
 		n.failed = true
-		n.deadline = now
+		n.deadline = c.at(now)
 	}
 	if f.mismatches >= maxMismatches {
 		c.failWants(pc.File, errOriginMismatch)

@@ -106,8 +106,8 @@ func (c *Core) startFetches(now time.Time, reason Reason, slots int) {
 		pc := pieceOf(g.Piece)
 		why, deadline := reason, now.Add(fetchPatience)
 		if n := c.needOf(pc); n != nil {
-			if n.deadline.After(deadline) {
-				deadline = n.deadline
+			if due := c.epoch.Add(n.deadline); due.After(deadline) {
+				deadline = due
 			}
 			switch {
 			case n.failed:

@@ -65,18 +65,18 @@ type want struct {
 // need is a piece that some viewer will need.
 type need struct {
 	piece    Piece
-	deadline time.Time
+	deadline time.Duration // since the core's epoch
+	lead     time.Duration // how long before its deadline the player will ask for it
+	told     told
 	round    uint64
 	startup  bool
-	lead     time.Duration // how long before its deadline the player will ask for it
-	failed   bool          // a copy failed its hash
-	reason   Reason        // of the last fetch
-	told     told
+	failed   bool   // a copy failed its hash
+	reason   Reason // of the last fetch
 }
 
-// told is what the scheduler was told of a need.
+// told is what the scheduler was told of a need; with swarm -1, nothing yet.
 type told struct {
-	deadline time.Time
+	deadline time.Duration
 	lead     time.Duration
 	swarm    int
 }
@@ -204,7 +204,7 @@ func (c *Core) refreshNeeds(now time.Time) {
 // needWindow adds what a viewer will need: the segments between what its player
 // holds and the end of the window, on the tracks that it plays.
 func (c *Core) needWindow(now time.Time, v *viewer) {
-	position := v.position(now)
+	position, wall := v.position(now), c.at(now)
 	held := v.play.Position + v.play.Buffer
 	pieces := 0
 	for _, pl := range v.playing {
@@ -220,7 +220,7 @@ func (c *Core) needWindow(now time.Time, v *viewer) {
 				if v.play.Progressive {
 					at = s.timeOf(int64(i) * wire.PieceBytes)
 				}
-				if n := c.need(now, Piece{s.file, i}, now.Add(v.until(at-position)), v.starting); n != nil {
+				if n := c.need(wall, Piece{s.file, i}, wall+v.until(at-position), v.starting); n != nil {
 					n.lead = v.play.Buffer
 				}
 				pieces++
@@ -265,7 +265,7 @@ func (c *Core) needWant(now time.Time, w *want) {
 		case !timed:
 			deadline = w.since.Add(wantLead + time.Duration(into)*time.Second/wantRate)
 		}
-		if n := c.need(now, pc, deadline, v == nil || v.starting); n != nil {
+		if n := c.need(c.at(now), pc, c.at(deadline), v == nil || v.starting); n != nil {
 			n.lead = 0
 		}
 	}
@@ -298,13 +298,13 @@ func (c *Core) timedDeadline(now time.Time, v *viewer, pc Piece) (time.Time, boo
 }
 
 // need marks a piece as needed in this round, with the earliest of its deadlines.
-func (c *Core) need(now time.Time, pc Piece, deadline time.Time, startup bool) *need {
+func (c *Core) need(now time.Duration, pc Piece, deadline time.Duration, startup bool) *need {
 	if c.files[pc.File].have.Has(pc.Index) {
 		return nil
 	}
 	n := c.needOf(pc)
 	if n == nil {
-		n = &need{piece: pc}
+		n = &need{piece: pc, deadline: deadline, told: told{swarm: -1}}
 		c.needs.Put(uint32(pc.File), pc.Index, n)
 		c.order = append(c.order, n)
 	}
@@ -314,10 +314,10 @@ func (c *Core) need(now time.Time, pc Piece, deadline time.Time, startup bool) *
 	switch {
 	case n.round != c.round:
 		n.round, n.startup = c.round, startup
-		if d := deadline.Sub(n.deadline); d > retimeAfter || d < -retimeAfter {
+		if d := deadline - n.deadline; d > retimeAfter || d < -retimeAfter {
 			n.deadline = deadline
 		}
-	case deadline.Before(n.deadline):
+	case deadline < n.deadline:
 		n.deadline = deadline
 	}
 	n.startup = n.startup || startup
@@ -339,7 +339,7 @@ func (c *Core) tell(now time.Time, n *need) {
 		return
 	}
 	n.told = say
-	sn := scheduler.Need{Piece: k, Deadline: n.deadline, Swarm: t.size, Joined: t.opened, Lead: n.lead}
+	sn := scheduler.Need{Piece: k, Deadline: c.epoch.Add(n.deadline), Swarm: t.size, Joined: t.opened, Lead: n.lead}
 	if !c.sched.Known(k) {
 		sn.Full = wire.FullMask(f.length, n.piece.Index)
 		sn.Lot = 1
