@@ -38,7 +38,7 @@ func TestSeedsAreToldTheirPartOfAFullLine(t *testing.T) {
 		if len(owed) > 0 { // a piece in 20 ms
 			r := owed[0]
 			owed = owed[1:]
-			if pc, ok := s.Expect(r.Peer, r.Request.Handle, r.Request.Piece, 0); ok {
+			if pc, missing := s.Expect(r.Peer, r.Request.Handle, r.Request.Piece); missing != 0 {
 				s.Arrived(s.now, r.Peer, pc, r.Request.Mask)
 			}
 		}
