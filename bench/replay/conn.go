@@ -274,6 +274,9 @@ func (p *peer) readMail() (due time.Duration) {
 			continue
 		}
 		if m.mine.up {
+			if !datagram(m.msg) {
+				_, _ = p.sendUp(quicAckBytes) // the next one says the same
+			}
 			p.policy.message(m.c, m.msg)
 		}
 	}

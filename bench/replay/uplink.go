@@ -20,6 +20,8 @@ const (
 	// tcpAckRatio of what the CDN sends goes back as acknowledgements: 52 bytes
 	// for every second packet of 1,500.
 	tcpAckRatio = 52.0 / 3000
+	// quicAckBytes answers to a frame on a stream.
+	quicAckBytes = 80
 	// getBytes is a GET with its headers.
 	getBytes = 300
 	// retransmit is Linux's least TCP retransmission time-out (TCP_RTO_MIN), and

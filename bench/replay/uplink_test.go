@@ -188,6 +188,32 @@ func TestConnectionStartsSlowlyAndAgainAfterAPause(t *testing.T) {
 	require.InDelta(t, tcpInitialWindow+1500, n.window, 1e-9)
 }
 
+// A frame on a stream is answered, in 0.8 ms of the line; a datagram is not.
+func TestFrameOnAStreamIsAnswered(t *testing.T) {
+	w, a, b, c := pair(Config{})
+	b.policy = newShoal(b)
+	require.True(t, b.policy.connected(c))
+	a.send(c, wire.Cancel{}, false)
+	w.now = b.mail[0].at
+	b.readMail()
+	require.Zero(t, b.uplinkWait())
+	a.send(c, wire.Ready{}, false)
+	w.now = b.mail[0].at
+	b.readMail()
+	require.Equal(t, 800*time.Microsecond, b.uplinkWait())
+}
+
+// One long round trip among short ones in a window is chance.
+func TestSlowStartOutlivesADelayThatPasses(t *testing.T) {
+	w, a, _, _ := pair(Config{})
+	n := connection{window: 48_000, least: 30 * ms}
+	n.send(w, a, 12_000)
+	w.now = 10 * ms
+	_, _ = a.sendUp(5000)
+	n.send(w, a, 12_000)
+	require.Zero(t, n.threshold, "another burst of this round trip met no queue")
+}
+
 // A queue of 50 ms before the acknowledgements: the round trip is 80 ms instead
 // of 30, and slow start is over at the window where Linux looks for that.
 func TestFullUplinkSlowsDownTheDownload(t *testing.T) {
