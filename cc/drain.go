@@ -3,70 +3,53 @@ package cc
 import "time"
 
 const (
-	// A drain of 2.5 round trips empties our share of any queue; the second half of
-	// it is measured.
-	drainEvery        = 5 * time.Second
-	drainEveryCompete = 3 * time.Second
-	minDrainStep      = 20 * time.Millisecond
+	// drainSlot is the rhythm of drains. One of 2.5 round trips empties our share of
+	// any queue; the second half of it is measured.
+	drainSlot    = 3 * time.Second
+	minDrainStep = 20 * time.Millisecond
+
+	// drainEvery is the age from which on rttMin is refreshed by a drain.
+	drainEvery = 5 * time.Second
 )
 
 // drainState is the periodic drain, which keeps rttMin honest, and the test that
 // comes with it: a queue that stays although we drained is somebody else's.
 type drainState struct {
 	at        int64 // when the last one ended
-	slot      int64 // of the group
+	slot      int64 // in which it was decided about the last one
+	suspected bool  // a queue stood in the last stretch that may be foreign
 	testing   bool  // the result decides on competing
-	suspicion int   // stretches in a row with a queue that may be foreign
 
 	measureAt, endAt int64
 	rttMin           time.Duration // since measureAt
 }
 
 // suspect looks, after every stretch, whether a queue stands that we cannot explain.
-func (c *Tiered) suspect(at int64) {
+func (c *Tiered) suspect() {
 	s, m := &c.path.stretch, &c.path
 	if !c.filled || c.compete.on || c.params.yields {
 		return
 	}
 	stands := s.whole.least-m.minRTT() > m.foreignQueue()
 	moves := s.whole.mean()-m.minRTT() > m.jitter+max(8*time.Millisecond, m.minRTT()/5)
-	if !stands && !moves {
-		c.drain.suspicion = 0
-		return
-	}
-	c.drain.suspicion++
-	if c.drain.suspicion >= 2 && time.Duration(at-c.drain.at) > time.Second {
-		c.drain.testing = true
-	}
+	c.drain.suspected = stands || moves
 }
 
-// drainIsDue decides in cruise. Channels of a group drain in the same slots of
-// time, or each would take the others' queue for the path's.
+// drainIsDue decides in cruise. Channels drain in the same slots of wall-clock time,
+// those of other nodes too as far as clocks agree, or each would take the others'
+// queue for a stranger's.
 func (c *Tiered) drainIsDue(at int64) bool {
 	d := &c.drain
-	if c.group != nil && !c.params.yields {
-		slot := c.group.slot(c.begun.Add(time.Duration(at)))
-		if slot == d.slot {
-			return false
-		}
-		d.slot = slot
-		if d.suspicion > 0 || c.compete.on {
-			d.testing = true
-		}
-		return d.testing
-	}
-	every := drainEvery
-	if c.compete.on {
-		every = drainEveryCompete
-	}
-	if !d.testing && time.Duration(at-d.at) <= every {
+	slot := c.begun.Add(time.Duration(at)).UnixNano() / int64(drainSlot)
+	if slot == d.slot {
 		return false
 	}
-	if d.testing || c.compete.on || c.params.yields || time.Duration(at-c.path.rttMin.kept[0].at) > drainEvery {
-		return true
+	d.slot = slot
+	if time.Duration(at-d.at) < drainSlot/2 {
+		return false
 	}
-	d.at = at // an empty queue has been seen without a drain
-	return false
+	d.testing = d.suspected
+	return d.suspected || c.compete.on || time.Duration(at-c.path.rttMin.kept[0].at) > drainEvery
 }
 
 func (c *Tiered) beginDrain(at int64) {
@@ -124,7 +107,7 @@ func (c *Tiered) judgeDrain(at int64, queue time.Duration) {
 	default:
 		if c.compete.drained++; c.compete.drained >= 2 {
 			c.compete.leave(at)
-			c.drain.suspicion = 0
+			c.drain.suspected = false
 		}
 	}
 }

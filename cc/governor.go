@@ -7,33 +7,56 @@ import "math"
 type lossAccount struct {
 	roundAcked, roundLost float64
 	roundRatio            float64 // of the last complete round
+	latelyAcked           float64 // of the last rounds, fading
+	latelyLost            float64
 
-	acked, lost             float64 // of the present stretch
-	quietAcked, quietRandom float64 // in quiet rounds, with no queue standing
+	// of the present stretch, in quiet rounds
+	acked, lost       float64
+	lowAcked, lowLost float64 // while the queue was low
 
-	floor      windowedMin // of all losses, ppm: the reference of the governor
-	smoothed   float64
-	random     windowedMin // of quiet losses, ppm: L₀
-	randomMean float64
+	smoothed  float64
+	floor     windowedMin // of smoothed, ppm
+	random    float64     // L₀: mean over stretches of what is lost while the queue is low
+	stretches float64     // that random is the mean of, at most randomStretches
 }
 
-const ppm = 1e6
+const (
+	ppm = 1e6
 
-func (l *lossAccount) gone(bytes float64) {
+	// keepLately is what a round counts of the one before it: four rounds or so tell
+	// more losses than usual from chance better than one.
+	keepLately = 0.75
+
+	// randomStretches is how many stretches count in L₀.
+	randomStretches = 4
+
+	// maxRandomLoss bounds what is made up for by sending more: without a bound,
+	// losses of our own making raised loss to 37–61 %.
+	maxRandomLoss = 0.06
+)
+
+func (l *lossAccount) gone(bytes float64, quiet, low bool) {
 	l.roundLost += bytes
-	l.lost += bytes
+	if quiet {
+		l.lost += bytes
+		if low {
+			l.lowLost += bytes
+		}
+	}
 }
 
-func (l *lossAccount) arrived(s Sample, quiet bool) {
+func (l *lossAccount) arrived(s Sample, quiet, low bool) {
 	l.roundAcked += float64(s.AckedBytes)
-	l.acked += float64(s.AckedBytes)
 	if quiet {
-		l.quietAcked += float64(s.AckedBytes)
+		l.acked += float64(s.AckedBytes)
+		if low {
+			l.lowAcked += float64(s.AckedBytes)
+		}
 	}
 	if late := float64(s.LateBytes); late > 0 { // not lost after all
 		l.roundLost = max(l.roundLost-late, 0)
 		l.lost = max(l.lost-late, 0)
-		l.quietRandom = max(l.quietRandom-late, 0)
+		l.lowLost = max(l.lowLost-late, 0)
 	}
 }
 
@@ -41,6 +64,8 @@ func (l *lossAccount) endRound() {
 	if sum := l.roundAcked + l.roundLost; sum > 0 {
 		l.roundRatio = l.roundLost / sum
 	}
+	l.latelyAcked = keepLately*l.latelyAcked + l.roundAcked
+	l.latelyLost = keepLately*l.latelyLost + l.roundLost
 	l.roundAcked, l.roundLost = 0, 0
 }
 
@@ -50,20 +75,27 @@ func (l *lossAccount) endStretch(at int64) (ratio, packets float64) {
 	ratio = l.lost / max(sum, 1)
 	l.smoothed += (ratio - l.smoothed) / 2
 	l.floor.add(at, int64(l.smoothed*ppm), int64(minRTTWindow))
-	if quiet := l.quietAcked + l.quietRandom; quiet > 50*PacketBytes {
-		l.randomMean += (l.quietRandom/quiet - l.randomMean) / 4
+	if sum := l.lowAcked + l.lowLost; sum > 50*PacketBytes {
+		l.stretches = min(l.stretches+1, randomStretches)
+		l.random += (l.lowLost/sum - l.random) / l.stretches
 	}
-	l.random.add(at, int64(l.randomMean*ppm), int64(minRTTWindow))
-	l.acked, l.lost, l.quietAcked, l.quietRandom = 0, 0, 0, 0
+	l.acked, l.lost, l.lowAcked, l.lowLost = 0, 0, 0, 0
 	return ratio, sum / PacketBytes
 }
 
-// baseline is the loss that the path has anyway.
-func (l *lossAccount) baseline() float64 { return float64(l.floor.value()) / ppm }
-
 // randomLoss is L₀, the loss that is made up for by sending more.
-func (l *lossAccount) randomLoss(limit float64) float64 {
-	return min(float64(l.random.value())/ppm, limit)
+func (l *lossAccount) randomLoss() float64 { return min(l.random, maxRandomLoss) }
+
+// baseline is the loss that the path has anyway.
+func (l *lossAccount) baseline() float64 {
+	return max(float64(l.floor.value())/ppm, l.randomLoss())
+}
+
+// asUsual tells whether no more was lost lately than chance takes: losses that come at any queue say nothing about the queue.
+func (l *lossAccount) asUsual() bool {
+	lost := (l.latelyLost + l.roundLost) / PacketBytes
+	expected := l.randomLoss() * ((l.latelyAcked+l.roundAcked)/PacketBytes + lost)
+	return lost <= expected+3*math.Sqrt(expected)
 }
 
 // lossNoise is three standard deviations of the loss ratio among so many packets.

@@ -6,9 +6,6 @@ import (
 )
 
 const (
-	// drainSlot is the rhythm in which the channels of a group drain.
-	drainSlot = drainEveryCompete
-
 	// groupMemory is how long a channel counts after it last competed.
 	groupMemory = time.Second
 )
@@ -35,9 +32,6 @@ func (g *Group) NewTiered(now time.Time, t Tier) *Tiered {
 	c.group = g
 	return c
 }
-
-// slot counts the common drains.
-func (g *Group) slot(now time.Time) int64 { return now.UnixNano() / int64(drainSlot) }
 
 // weight is c's part of one flow's place: one n-th, where n compete.
 func (g *Group) weight(now time.Time, c *Tiered) float64 {

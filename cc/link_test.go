@@ -156,6 +156,7 @@ type flow struct {
 	jitterNow [2]float64    // at the beginning and the end of the present step
 	jitterAt  time.Time
 	lastAt    time.Time // when the last packet arrived
+	stall     time.Time // the receiver does not run before
 
 	// the receiver
 	batchedAcks bool    // as engine/transport: a quarter of the round trip, or 64
@@ -223,6 +224,9 @@ func (f *flow) drop() bool {
 // arrival is when a packet that leaves the bottleneck now reaches the receiver.
 func (f *flow) arrival() time.Time {
 	at := f.w.now.Add(f.rtt / 2)
+	if at.Before(f.stall) {
+		at = f.stall
+	}
 	if f.shake > 0 {
 		return at.Add(time.Duration((2*f.w.rng.Float64() - 1) * float64(f.shake)))
 	}
@@ -286,7 +290,7 @@ func (f *flow) receive(number uint64) {
 	f.unacked++
 	every, delay := 2, modelAckDelay
 	if f.batchedAcks && f.next > 128 {
-		every, delay = 64, min(f.rtt/4, 25*time.Millisecond)
+		every, delay = 64, max(f.rtt/16, time.Millisecond)
 	}
 	if f.unacked >= every || !inOrder {
 		f.ack()

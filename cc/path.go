@@ -36,6 +36,12 @@ const (
 	averagedJitter    = 5
 	maxAveragedRounds = 8
 
+	// averagedLosses/packet is over how many packets, times L₀, a delivery rate is
+	// averaged: chance then changes it by 1/√averagedLosses, 0.9 %. More than
+	// maxLossRounds would be too slow to notice growth.
+	averagedLosses = 12800
+	maxLossRounds  = 5
+
 	// jitterFactor corrects mean − min of few samples. It is a cliff: at 0.8
 	// half the goodput is lost at ±30 ms, and much more hides real queues.
 	jitterFactor = 1.2
@@ -61,8 +67,11 @@ type pathModel struct {
 	ackBytes    float64                       // acknowledged at once, mean over bytes
 	standing    [standingRounds]time.Duration // least RTT of the last rounds, newest first; 0: none
 	smoothed    time.Duration
+	recent      time.Duration // smoothed over a few ACKs: what lost packets met, too
+	recentMax   windowedMax
 	jitter      time.Duration
 	jitters     [jitterStretches]time.Duration // of the last stretches, newest first
+	lossNoise   time.Duration                  // over which random loss changes a delivery rate by little
 
 	// the present round
 	roundAt    int64
@@ -134,6 +143,8 @@ func (m *pathModel) acked(at int64, s Sample, quiet bool) {
 		return
 	}
 	m.smoothed = ewma(m.smoothed, s.RTT, 8)
+	m.recent = ewma(m.recent, s.RTT, 2)
+	m.recentMax.add(at, int64(m.recent), int64(minRTTWindow))
 	m.rttMin.add(at, int64(s.RTT), int64(minRTTWindow))
 	m.rttBase.add(at, int64(s.RTT), int64(rttBaseWindow))
 	if m.roundMin == 0 || s.RTT < m.roundMin {
@@ -169,11 +180,37 @@ func (m *pathModel) averageRate(at int64, delivered uint64) float64 {
 			break
 		}
 		elapsed := time.Duration(at - mark.at)
-		if elapsed >= max(averagedJitter*m.jitter, m.minRTT()) {
+		if elapsed >= max(m.noise(), m.minRTT()) {
 			return float64(delivered-mark.delivered) / elapsed.Seconds()
 		}
 	}
 	return math.Inf(1)
+}
+
+// noise is over how long delivery must be averaged to outweigh jitter and chance.
+func (m *pathModel) noise() time.Duration {
+	return max(averagedJitter*m.jitter, min(m.lossNoise, maxLossRounds*m.smoothed))
+}
+
+// expectLoss says how much is lost by chance.
+func (m *pathModel) expectLoss(ratio float64) {
+	if rate := m.bytesPerSec(); rate > 0 {
+		m.lossNoise = time.Duration(ratio * averagedLosses * PacketBytes / rate * float64(time.Second))
+	}
+}
+
+// low tells whether the queue is so far from the longest of the last seconds that
+// what is lost now is not lost to its overflow: the talk's γ.
+func (m *pathModel) low(p *tierParams) bool {
+	span := float64(time.Duration(m.recentMax.value()) - m.minRTT())
+	limit := min(time.Duration(p.filter*span), m.explained(p))
+	return m.recent-m.minRTT() <= max(limit, 2*time.Millisecond)
+}
+
+// explained is the queue that jitter and the channel itself explain: a longer one is
+// not low, even if something longer still, as a machine that stood still, was seen.
+func (m *pathModel) explained(p *tierParams) time.Duration {
+	return m.jitter*135/100 + p.ownQueue + max(4*time.Millisecond, m.minRTT()/10)
 }
 
 // standingRTT is the least RTT of the last n rounds; 0: not measured.

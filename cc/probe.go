@@ -20,6 +20,8 @@ type probeState struct {
 	rounds    int   // of the present probe
 	at        int64 // when it began, or last found more
 	bandwidth float64
+	before    float64 // bandwidth when it began
+	lossy     bool    // the last one found losses and no bandwidth
 }
 
 const (
@@ -119,7 +121,8 @@ func (c *Tiered) beginProbe(at int64) {
 		return
 	}
 	c.phase, c.gain = probeUp, p.probeGain
-	c.probe.bandwidth, c.probe.rounds, c.probe.round, c.probe.at = m.bytesPerSec(), 0, m.round, at
+	c.probe.rounds, c.probe.round, c.probe.at = 0, m.round, at
+	c.probe.bandwidth, c.probe.before = m.bytesPerSec(), m.bytesPerSec()
 }
 
 // judgeProbe ends a probe that finds nothing, and speeds up one that does.
@@ -138,10 +141,10 @@ func (c *Tiered) judgeProbe(at int64) {
 		if c.lossBound *= 1.25; c.lossBound > bandwidth {
 			c.lossBound = 0
 		}
-	case !lossy && grew:
+	case !lossy && grew && m.recent-m.minRTT() <= m.explained(p):
 		c.probe.bandwidth, c.probe.at = bandwidth, at
 		c.gain = min(c.gain*probeFaster, maxProbeGain)
-	case lossy || c.probe.rounds >= 2 && time.Duration(at-c.probe.at) >= averagedJitter*m.jitter+m.minRTT():
+	case lossy || grew || c.probe.rounds >= 2 && time.Duration(at-c.probe.at) >= m.noise()+m.minRTT():
 		switch {
 		case c.probe.rounds > 3: // it has found much: look again soon
 			c.probe.every = p.probeEveryMin
@@ -151,6 +154,9 @@ func (c *Tiered) judgeProbe(at int64) {
 			c.probe.every = min(c.probe.every+4, p.probeEveryMax)
 		}
 		c.phase, c.gain, c.probe.round = probeDown, 0.75, m.round
+		if c.probe.lossy = lossy; lossy {
+			c.lossBound = atMost(c.lossBound, max(c.probe.before, m.roundRate))
+		}
 	}
 }
 
@@ -190,7 +196,8 @@ func (c *Tiered) dropped(s Sample) {
 	if c.drop.queue <= limit || c.drop.rate >= 0.75*c.rate()*(1-c.losses.baseline()) {
 		return
 	}
-	c.delayBound = c.drop.rate
+	m.bandwidth = windowedMax{}
+	m.bandwidth.add(m.round, int64(max(c.drop.rate, c.rate()/2)), bandwidthRounds)
 	c.probe.every = c.params.probeEveryMin
 	if c.phase == probeUp {
 		c.toCruise()

@@ -73,7 +73,7 @@ func (c *Tiered) yieldTarget() time.Duration {
 func (c *Tiered) beginYielding(at int64, windowBytes float64) {
 	m := &c.path
 	queue := m.queue(1) > c.yieldTarget()
-	foreign := c.compete.on || c.compete.lately(at) || c.drain.suspicion > 0
+	foreign := c.compete.on || c.compete.lately(at) || c.drain.suspected
 	c.compete.on = false
 	c.windowBytes = min(windowBytes, max(float64(c.inFlight), minTieredWindow))
 	if !c.filled {

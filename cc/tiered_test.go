@@ -37,14 +37,14 @@ func jain(shares ...float64) float64 {
 }
 
 func TestRandomLossIsNotCongestion(t *testing.T) {
-	for _, loss := range []float64{0, 0.03, 0.05} {
+	for _, loss := range []float64{0, 0.01, 0.03, 0.05} {
 		w := newWorld(pathMbit, pathBDP)
 		f, _ := w.addTiered(Fast, pathRTT)
 		f.lossRate = loss
 		w.run(6 * time.Second)
 		share, lost, _ := f.measure(15 * time.Second)
 		t.Logf("loss %.2f: share %.3f, lost %.4f", loss, share, lost)
-		require.Greater(t, share, 0.96*(1-loss))
+		require.Greater(t, share, 0.97*(1-loss))
 		require.Less(t, lost, loss+0.01)
 	}
 }
@@ -56,7 +56,7 @@ func TestLossInBurstsIsNotCongestion(t *testing.T) {
 	w.run(6 * time.Second)
 	share, lost, _ := f.measure(15 * time.Second)
 	t.Logf("share %.3f, lost %.4f", share, lost)
-	require.Greater(t, share, 0.7)
+	require.Greater(t, share, 0.88)
 }
 
 // The pipe is short while the delay is at its lowest: a window without J would
@@ -73,7 +73,7 @@ func TestJitterDoesNotEmptyThePipe(t *testing.T) {
 	fast, queue := run(NewTiered(modelStart, Fast), true)
 	cubic, _ := run(NewCubic(modelStart), false)
 	t.Logf("fast %.3f with queues of %v, cubic %.3f", fast, queue, cubic)
-	require.Greater(t, fast, 0.75)
+	require.Greater(t, fast, 0.88)
 	require.Less(t, queue, 39*ms)
 	require.Greater(t, fast, 8*cubic)
 }
@@ -133,18 +133,35 @@ func TestCapacityDropsAndComesBackWithoutCollapse(t *testing.T) {
 	require.Less(t, lost, 0.01, "no loss is taken for harmless because a queue once was deep")
 }
 
+// A policer drops what a probe adds and delays nothing: making up for such losses
+// by sending more would go on for ever.
 func TestPacedFlowPassesAPolicer(t *testing.T) {
 	w := newPolicer(pathMbit, 16<<10)
 	f, _ := w.addTiered(Fast, pathRTT)
 	w.run(5 * time.Second)
 	share, lost, _ := f.measure(20 * time.Second)
 	t.Logf("share %.3f, lost %.4f", share, lost)
-	require.Greater(t, share, 0.9)
-	require.Less(t, lost, 0.05)
+	require.Greater(t, share, 0.95)
+	require.Less(t, lost, 0.03)
 }
 
 func TestFourFlowsShareFairly(t *testing.T) {
-	for _, queueBytes := range []int{pathBDP / 2, pathBDP} {
+	fourFlowsShareFairly(t, func(*world, []*flow) {})
+}
+
+// A round trip as no queue makes it, once, must not let all that a full queue drops
+// pass for the path's own losses: the queue would stay full.
+func TestFourFlowsSurviveAStall(t *testing.T) {
+	fourFlowsShareFairly(t, func(w *world, flows []*flow) {
+		for _, f := range flows {
+			f.stall = w.now.Add(100 * ms)
+		}
+		w.run(time.Second)
+	})
+}
+
+func fourFlowsShareFairly(t *testing.T, disturb func(*world, []*flow)) {
+	for _, queueBytes := range []int{pathBDP / 2, pathBDP, 4 * pathBDP} {
 		w := newWorld(pathMbit, queueBytes)
 		var flows []*flow
 		for range 4 {
@@ -153,6 +170,7 @@ func TestFourFlowsShareFairly(t *testing.T) {
 			w.run(3 * time.Second)
 		}
 		w.run(5 * time.Second)
+		disturb(w, flows)
 		before, sent, lost := make([]int, 4), uint64(0), uint64(0)
 		for i, f := range flows {
 			before[i] = f.delivered
@@ -167,7 +185,7 @@ func TestFourFlowsShareFairly(t *testing.T) {
 		ratio := float64(lost) / float64(sent)
 		t.Logf("queue of %d bytes: shares %.3f, Jain %.3f, lost %.4f", queueBytes, shares, jain(shares...), ratio)
 		require.Greater(t, jain(shares...), 0.9)
-		require.Less(t, ratio, 0.03)
+		require.Less(t, ratio, 0.02)
 	}
 }
 
@@ -257,8 +275,8 @@ func TestGroupTakesOneFlowsPlace(t *testing.T) {
 	var g Group
 	alone, grouped := left(func() *Tiered { return NewTiered(modelStart, Fast) }), left(func() *Tiered { return g.NewTiered(modelStart, Fast) })
 	t.Logf("beside four: Cubic keeps %.3f, beside a group of four %.3f", alone, grouped)
-	require.Greater(t, grouped, 1.5*alone)
-	require.Greater(t, grouped, 0.25)
+	require.Greater(t, grouped, 1.2*alone)
+	require.Greater(t, grouped, 0.38)
 }
 
 // After a short pause the path is still known; after a long one it is not
