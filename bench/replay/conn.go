@@ -47,9 +47,10 @@ type end struct {
 	slot    swarm.Peer // the core's name for the other side
 	asked   bool       // and got no answer, because the other side has crashed
 	shut    *shut      // the policy's place for what this end is told by mayServe; nil: it has none
-	sender  sender     // of what this end sends
+	sender  *sender    // of what this end sends; nil: nothing of late
 	srtt    time.Duration
-	flow    float64 // the downlink's account of what this end receives
+	burstAt time.Duration // when it received the last burst
+	flow    float64       // the downlink's account of what this end receives
 }
 
 // of returns p's end, and the other one.
@@ -267,7 +268,7 @@ func (p *peer) upload() {
 
 // uploadGrain is how often a node looks at most whether a window or a pacer lets
 // something go: what it finds then leaves together.
-const uploadGrain = 5 * time.Millisecond
+const uploadGrain = 10 * time.Millisecond
 
 // uploadAt plans the next evUp.
 func (p *peer) uploadAt(at time.Duration) {
@@ -283,27 +284,30 @@ func (p *peer) uploadAt(at time.Duration) {
 func (p *peer) sendBurst(b burst) {
 	w := p.w
 	mine, theirs := b.c.of(p)
-	s := &mine.sender
 	chunks := bits.OnesCount64(b.mask)
 	p.acct.sent += int64(chunks * wire.ChunkBytes)
-	number := s.sent(w, int(float64(chunks)*chunkOnWire))
 	fits := min(chunks, int(max(p.uplinkRoom(), 0)/chunkOnWire))
 	if p.upFree <= w.now {
 		fits = chunks
 	}
 	mask := w.lose(lowestChunks(b.mask, fits))
+	first := p.line.carry(max(p.upFree, w.now), chunkOnWire, true)
 	at, _ := p.sendUp(float64(fits) * chunkOnWire)
 	if fits == 0 {
 		at = p.upFree
 	}
 	lost := chunks - bits.OnesCount64(mask)
-	s.losing(number, int(float64(lost)*chunkOnWire))
+	number := mine.sender.sent(w, flight{
+		bytes: int32(float64(chunks) * chunkOnWire), lost: int32(float64(lost) * chunkOnWire),
+		// A packet of a paced sender doesn't wait for those that go with it here.
+		unlike: max(at-first, 0),
+	})
 	if theirs.p.crashed {
 		return
 	}
 	if mask == 0 {
 		// What is sent next would tell, when its ACK comes.
-		s.ackAt(number, at+b.c.rtt+theirs.p.uplinkWait())
+		mine.sender.ackAt(number, at+b.c.rtt+theirs.p.uplinkWait(), 0)
 		return
 	}
 	e := w.events.push(at+b.c.rtt/2, evBurst, theirs.p)
@@ -337,7 +341,10 @@ type shut struct {
 // again when it does.
 func (p *peer) mayServe(c *conn) int {
 	mine, _ := c.of(p)
-	n, again := mine.sender.budget(p.w)
+	if mine.sender == nil {
+		mine.sender = newSender(p.w.clock(), p.group)
+	}
+	n, again := mine.sender.budget(p.w, p.burstChunks())
 	if n == 0 {
 		p.blocked = min(p.blocked, again)
 		if mine.shut != nil {
@@ -347,14 +354,15 @@ func (p *peer) mayServe(c *conn) int {
 	return n
 }
 
-// acknowledge answers to a burst of c that p has got. The ACK passes p's own
-// uplink.
-func (p *peer) acknowledge(c *conn, number uint64) {
-	_, theirs := c.of(p)
+// acknowledge answers to a burst of so many chunks that p has got. The ACKs pass
+// p's own uplink.
+func (p *peer) acknowledge(c *conn, number uint64, chunks int) {
+	mine, theirs := c.of(p)
+	acks, held := mine.acks(p.w.now, chunks, max(mine.srtt, c.rtt))
 	wait := p.uplinkWait()
-	_, _ = p.sendUp(ackBytes) // the next one says the same
-	at := p.w.now + min(c.rtt/4, maxAckDelay)/2 + wait + c.rtt/2
-	waits := theirs.sender.ackAt(number, at)
+	_, _ = p.sendUp(acks * ackBytes) // the next one says the same
+	at := p.w.now + held + wait + c.rtt/2
+	waits := theirs.sender.ackAt(number, at, held)
 	if s := theirs.shut; s != nil {
 		s.till = min(s.till, at)
 		if waits {
@@ -366,9 +374,27 @@ func (p *peer) acknowledge(c *conn, number uint64) {
 	}
 }
 
-// maxAckDelay is for how long a receiver holds an ACK back (engine/transport):
-// a quarter of the round trip, and at most this; half of it on average.
-const maxAckDelay = 25 * time.Millisecond
+// A receiver (engine/transport) holds the ACK of a lone packet back for a part of
+// the round trip, and once there are two, for a smaller one.
+const (
+	loneAckShare = 4
+	busyAckShare = 16
+	minAckDelay  = time.Millisecond
+	maxAckDelay  = 25 * time.Millisecond
+)
+
+// acks returns how many ACKs answer to a burst of so many chunks, whose packets
+// came evenly since the last one, and for how long the last is held back.
+func (e *end) acks(now time.Duration, chunks int, rtt time.Duration) (count float64, held time.Duration) {
+	delay := func(share time.Duration) time.Duration { return min(max(rtt/share, minAckDelay), maxAckDelay) }
+	apart := (now - e.burstAt) / time.Duration(chunks)
+	e.burstAt = now
+	if lone := delay(loneAckShare); apart >= lone {
+		return float64(chunks), lone
+	}
+	held = delay(busyAckShare)
+	return float64(chunks) / (2 + float64(held)/float64(max(apart, 1))), held
+}
 
 // lose takes chunks out of a burst by the world's loss ratio.
 func (w *world) lose(mask uint64) uint64 {
@@ -389,8 +415,8 @@ func (w *world) received(p *peer, ev event) {
 	if mine, _ := ev.c.of(p); !mine.up {
 		return
 	}
-	p.acknowledge(ev.c, uint64(ev.n)>>tierBits)
 	n := chunkBytes(ev.mask)
+	p.acknowledge(ev.c, uint64(ev.n)>>tierBits, n/wire.ChunkBytes)
 	p.acct.arrived(ev.c.near, int64(n))
 	add(&w.total.p2p, w.now, int64(n))
 	p.cameOverLine(int64(n), false)

@@ -23,15 +23,23 @@
 //     transport sends again after its time-out. So a node's uploads delay its own
 //     requests, and what it downloads waits for its acknowledgements.
 //   - What fills that queue is what fills it in a live node: each session sends
-//     within the window of cc.Cubic, and is paced by it.
-//     Round trips, back-offs and late windows follow from the queues at both
-//     ends. The unit is the burst: an ACK is one per burst, and less than half
-//     a burst of room in a window waits for more. The core hears of round trips
-//     and losses every second, as from the live transport.
+//     within the window of cc.Tiered, at its pace, in the tier that the core names
+//     with each burst; a node's sessions are a cc.Group. Those of other policies
+//     follow cc.Cubic. Round trips, back-offs and late windows follow from the
+//     queues at both ends.
+//   - The unit is the burst, at most 16 KiB and 30 ms of the uplink: longer ones
+//     would look like queues to the other sessions. A burst's sample is that of
+//     its packets, had they been paced: its round trip leaves out what the line
+//     needs from its first packet to its last, and what the receiver held back.
+//     What becomes of it is known at once, and less than half a burst of room in
+//     a window waits for more. A session that is silent for ten seconds forgets
+//     its path. The core hears of round trips and losses every second.
+//   - A receiver answers as the live transport does: to each packet that comes
+//     alone, to several where they come close together. A frame on a stream is
+//     answered, too.
 //   - The downlink shares itself between its flows, one per seed and one for the
 //     CDN, by start-time fair queueing (Goyal, Vin, Cheng 1996), weighted by
-//     tier; nothing is lost in it. The tiers' weights are equal: one congestion
-//     controller serves them all in the transport that ships today.
+//     tier; nothing is lost in it. The tiers' weights are equal: they differ at the sender.
 //   - The CDN's connections start with ten packets and double per round trip, in
 //     which the client's uplink queue counts, until the delay rises (HyStart);
 //     then they gain a packet per round trip. After a pause they start again. One

@@ -69,6 +69,9 @@ func (b *mailbox) wakesAt() time.Duration {
 func (p *peer) readMail() (due time.Duration) {
 	p.mail.take(p.w.now, func(m mail) {
 		if m.mine.up {
+			if !datagram(m.msg) {
+				_, _ = p.sendUp(quicAckBytes) // the next one says the same
+			}
 			p.policy.message(m.mine, m.c, m.msg)
 		}
 	})

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"shoal/bench/player/abr"
+	"shoal/cc"
 	"shoal/internal/wire"
 	"shoal/tracker"
 )
@@ -65,6 +66,7 @@ type peer struct {
 	cdn    cdn
 	cameAt time.Duration // when the latest bytes came
 	conns  []*conn
+	group  *cc.Group // of the channels that it uploads by; nil: they have no tiers
 
 	shelves  []shelf // by rendition
 	heldSize int64

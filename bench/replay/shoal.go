@@ -4,6 +4,7 @@ import (
 	"math"
 	"time"
 
+	"shoal/cc"
 	"shoal/engine/swarm"
 	"shoal/internal/wire"
 	"shoal/tracker"
@@ -81,6 +82,7 @@ type knownFile struct {
 
 func newShoal(p *peer) policy {
 	now := p.w.clock()
+	p.group = new(cc.Group)
 	b := &shoal{p: p, slots: make([]*conn, p.w.cfg.MaxPeers), shut: make([]shut, p.w.cfg.MaxPeers)}
 	// What is downloaded ahead must fit into half of the cache.
 	ahead := min(p.w.cfg.Ahead, time.Duration(float64(p.cacheBytes()/2)/aheadBytesPerSec*float64(time.Second)))
@@ -291,7 +293,10 @@ func (b *shoal) measurePaths() {
 				mine.srtt = c.rtt
 			}
 			mine.srtt = (mine.srtt + rtt) / 2
-			b.core.PathStats(b.p.w.clock(), mine.slot, mine.srtt, mine.sender.lossRatio())
+			b.core.PathStats(b.p.w.clock(), mine.slot, mine.srtt, mine.lossRatio())
+			if mine.sender != nil && mine.sender.atRest(b.p.w) {
+				mine.sender = nil
+			}
 		}
 	}
 }
@@ -416,7 +421,10 @@ func (b *shoal) serve() (burst, bool) {
 		return burst{}, false
 	}
 	b.core.Served(now, s)
-	return burst{c: b.slots[s.Peer], piece: b.number(s.Piece), mask: s.Mask}, true
+	c := b.slots[s.Peer]
+	mine, _ := c.of(b.p)
+	mine.sender.tier(now, cc.Tier(s.Tier))
+	return burst{c: c, piece: b.number(s.Piece), mask: s.Mask}, true
 }
 
 func (b *shoal) advance() time.Duration {

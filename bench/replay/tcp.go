@@ -10,9 +10,11 @@ const (
 	tcpInitialWindow = 10 * tcpPacket
 	tcpPacket        = 1500
 	// hystartWindow is from which window on Linux' Cubic looks for a delay that
-	// rises (hystart_low_window), and hystartMin and hystartMax bound by how much
-	// it must, an eighth of the path's least.
+	// rises (hystart_low_window): the least of a round trip, after as many packets
+	// as eight ACKs tell of (HYSTART_MIN_SAMPLES). hystartMin and hystartMax bound
+	// by how much it must, an eighth of the path's least.
 	hystartWindow = 16 * tcpPacket
+	hystartBytes  = 16 * tcpPacket
 	hystartMin    = 4 * time.Millisecond
 	hystartMax    = 16 * time.Millisecond
 	// cubicC and cubicReno are RFC 9438's C and α.
@@ -31,6 +33,9 @@ type connection struct {
 	origin    float64       // window when slow start was over for the first time
 	active    time.Duration // since then, without pauses
 	least     time.Duration // round trip
+	roundEnd  time.Duration // of the present round trip
+	roundMin  time.Duration // least round trip in it
+	roundSent float64       // bytes in it
 	next      time.Duration // when the window takes another burst
 	used      time.Duration // when it last carried something
 	users     int           // requests under way
@@ -86,7 +91,8 @@ func (n *connection) send(w *world, p *peer, bytes float64) {
 	busy := min(w.now-n.used, rtt)
 	n.used = w.now
 	n.next = max(n.next, w.now) + time.Duration(bytes/n.window*float64(rtt))
-	if n.threshold == 0 && n.window >= hystartWindow && rtt > n.least+min(max(n.least/8, hystartMin), hystartMax) {
+	n.sample(w.now, rtt, bytes)
+	if n.threshold == 0 && n.window >= hystartWindow && n.delayRises() {
 		n.threshold, n.origin, busy = n.window, n.window, 0
 	}
 	growth := bytes // slow start
@@ -97,6 +103,20 @@ func (n *connection) send(w *world, p *peer, bytes float64) {
 		}
 	}
 	n.window = min(n.window+growth, tcpWindowMax)
+}
+
+// sample takes the round trip of a burst. One that is long by chance tells nothing:
+// the client's other packets come and go in the queue before its ACKs.
+func (n *connection) sample(now, rtt time.Duration, bytes float64) {
+	if now >= n.roundEnd {
+		n.roundEnd, n.roundMin, n.roundSent = now+rtt, rtt, 0
+	}
+	n.roundMin = min(n.roundMin, rtt)
+	n.roundSent += bytes
+}
+
+func (n *connection) delayRises() bool {
+	return n.roundSent >= hystartBytes && n.roundMin > n.least+min(max(n.least/8, hystartMin), hystartMax)
 }
 
 // avoid is by how much so many acknowledged bytes let the window grow: along

@@ -16,10 +16,12 @@ const (
 	// controlBytes is a frame on a QUIC stream, in a packet of its own.
 	controlBytes = 110
 	// ackBytes is an ACK datagram with a few ranges.
-	ackBytes = 110
+	ackBytes = 84
 	// tcpAckRatio of what the CDN sends goes back as acknowledgements: 52 bytes
 	// for every second packet of 1,500.
 	tcpAckRatio = 52.0 / 3000
+	// quicAckBytes answers to a frame on a stream.
+	quicAckBytes = 80
 	// getBytes is a GET with its headers.
 	getBytes = 300
 	// retransmit is Linux's least TCP retransmission time-out (TCP_RTO_MIN), and
@@ -41,6 +43,20 @@ func (p *peer) uplinkRoom() float64 {
 		return math.Inf(1)
 	}
 	return float64(p.w.cfg.UplinkQueue) - p.line.sent(p.w.now, p.upFree)
+}
+
+// burstTime is how long a burst of a channel with tiers may take on the uplink: of
+// longer ones, a single one would look like a queue to the other channels'
+// controllers, which go by delays.
+const burstTime = 30 * time.Millisecond
+
+// burstChunks is how many chunks the uplink carries at once.
+func (p *peer) burstChunks() int {
+	if p.group == nil {
+		return chunksPerBurst
+	}
+	_, up, _ := p.line.at(p.w.now)
+	return min(max(int(up*burstTime.Seconds()/chunkOnWire), 1), chunksPerBurst)
 }
 
 // sendUp puts a packet of so many bytes into the queue and returns when the line
