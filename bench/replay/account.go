@@ -86,17 +86,20 @@ func (a *account) segment(seg played) *segmentBytes {
 }
 
 // shown books a segment whose first picture was shown at at. What did not come
-// since it was last shown comes from the cache.
+// since it was last shown comes from the cache. What came twice, because a small
+// cache lost it before its time, was shown once: what peers sent counts less then.
 func (a *account) shown(at time.Duration, seg played, bytes int64, length time.Duration) {
 	a.segmentsShown++
 	left := bytes
 	if s := a.segment(seg); s != nil {
-		a.p2p += s.p2p
-		left -= s.p2p
 		for i, n := range s.cdn {
+			n = min(n, left)
 			a.cdn[i] += n
 			left -= n
 		}
+		p2p := min(s.p2p, left)
+		a.p2p += p2p
+		left -= p2p
 		*s = a.segments[len(a.segments)-1]
 		a.segments = a.segments[:len(a.segments)-1]
 	}
