@@ -8,8 +8,12 @@ const (
 	drainSlot    = 3 * time.Second
 	minDrainStep = 20 * time.Millisecond
 
+	// drainPause is how many round trips lie between drains at least: on a thin line
+	// they would take up most of the time.
+	drainPause = 25
+
 	// drainEvery is the age from which on rttMin is refreshed by a drain.
-	drainEvery = 5 * time.Second
+	drainEvery = 8 * time.Second
 )
 
 // drainState is the periodic drain, which keeps rttMin honest, and the test that
@@ -31,7 +35,7 @@ func (c *Tiered) suspect() {
 		return
 	}
 	stands := s.whole.least-m.minRTT() > m.foreignQueue()
-	moves := s.whole.mean()-m.minRTT() > m.jitter+max(8*time.Millisecond, m.minRTT()/5)
+	moves := s.whole.mean()-m.minRTT() > m.jitter+max(8*time.Millisecond, m.minRTT()/5, m.timeOf(ownPackets))
 	c.drain.suspected = stands || moves
 }
 
@@ -45,7 +49,7 @@ func (c *Tiered) drainIsDue(at int64) bool {
 		return false
 	}
 	d.slot = slot
-	if time.Duration(at-d.at) < drainSlot/2 {
+	if time.Duration(at-d.at) < max(drainSlot/2, drainPause*c.path.smoothed) {
 		return false
 	}
 	d.testing = d.suspected

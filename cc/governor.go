@@ -28,7 +28,7 @@ const (
 	keepLately = 0.75
 
 	// randomStretches is how many stretches count in L₀.
-	randomStretches = 4
+	randomStretches = 8
 
 	// maxRandomLoss bounds what is made up for by sending more: without a bound,
 	// losses of our own making raised loss to 37–61 %.
@@ -95,7 +95,7 @@ func (l *lossAccount) baseline() float64 {
 func (l *lossAccount) asUsual() bool {
 	lost := (l.latelyLost + l.roundLost) / PacketBytes
 	expected := l.randomLoss() * ((l.latelyAcked+l.roundAcked)/PacketBytes + lost)
-	return lost <= expected+3*math.Sqrt(expected)
+	return lost <= expected+4*math.Sqrt(expected)
 }
 
 // lossNoise is three standard deviations of the loss ratio among so many packets.

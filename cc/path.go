@@ -47,6 +47,10 @@ const (
 	jitterFactor = 1.2
 	maxJitter    = 60 * time.Millisecond
 
+	// ownPackets is what a channel keeps under way whatever the path is like: below
+	// 5 Mbit/s or so that is what its own queue is made of.
+	ownPackets = 6
+
 	// spreadFactor is how much wider jitter may be than within single rounds: what
 	// moves more slowly is a queue.
 	spreadFactor = 2.2
@@ -194,9 +198,7 @@ func (m *pathModel) noise() time.Duration {
 
 // expectLoss says how much is lost by chance.
 func (m *pathModel) expectLoss(ratio float64) {
-	if rate := m.bytesPerSec(); rate > 0 {
-		m.lossNoise = time.Duration(ratio * averagedLosses * PacketBytes / rate * float64(time.Second))
-	}
+	m.lossNoise = m.timeOf(ratio * averagedLosses)
 }
 
 // low tells whether the queue is so far from the longest of the last seconds that
@@ -210,7 +212,7 @@ func (m *pathModel) low(p *tierParams) bool {
 // explained is the queue that jitter and the channel itself explain: a longer one is
 // not low, even if something longer still, as a machine that stood still, was seen.
 func (m *pathModel) explained(p *tierParams) time.Duration {
-	return m.jitter*135/100 + p.ownQueue + max(4*time.Millisecond, m.minRTT()/10)
+	return m.jitter*135/100 + p.ownQueue + max(4*time.Millisecond, m.minRTT()/10, m.timeOf(ownPackets))
 }
 
 // standingRTT is the least RTT of the last n rounds; 0: not measured.
@@ -233,9 +235,22 @@ func (m *pathModel) span() time.Duration {
 }
 
 // foreignQueue is the queue from which on somebody else must be filling it: more
-// than jitter and what our own probes leave.
+// than jitter and our own probes leave, or the least window on a thin line.
 func (m *pathModel) foreignQueue() time.Duration {
+	return max(m.leftovers(), m.timeOf(ownPackets)+m.jitter/3)
+}
+
+// leftovers is the queue that jitter and probes leave.
+func (m *pathModel) leftovers() time.Duration {
 	return max(5*time.Millisecond, m.minRTT()/8) + m.jitter/3
+}
+
+// timeOf is how long the path takes for so many packets.
+func (m *pathModel) timeOf(packets float64) time.Duration {
+	if m.bandwidth.value() <= 0 {
+		return 0
+	}
+	return time.Duration(packets * PacketBytes / m.bytesPerSec() * float64(time.Second))
 }
 
 // ackTime is how long packets wait at the receiver for their ACK: the window must

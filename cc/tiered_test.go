@@ -59,6 +59,23 @@ func TestLossInBurstsIsNotCongestion(t *testing.T) {
 	require.Greater(t, share, 0.88)
 }
 
+// On a thin line the least window is a queue of its own; taken for somebody else's,
+// it would be competed with: seconds of it, and 12 % lost.
+func TestThinLineIsNotCompetedFor(t *testing.T) {
+	for _, tier := range []Tier{Fast, Medium, Slow} {
+		for _, mbitPerSec := range []float64{0.2, 0.4, 0.6, 1} {
+			w := newWorld(mbitPerSec, 64<<10)
+			f, _ := w.addTiered(tier, 30*ms)
+			w.run(10 * time.Second)
+			share, lost, queue := f.measure(30 * time.Second)
+			t.Logf("%v, %.1f Mbit/s: share %.3f, lost %.4f, queue %v", tier, mbitPerSec, share, lost, queue)
+			require.Greater(t, share, 0.93)
+			require.Zero(t, lost)
+			require.Less(t, queue, 300*ms)
+		}
+	}
+}
+
 // The pipe is short while the delay is at its lowest: a window without J would
 // hold less than the path does.
 func TestJitterDoesNotEmptyThePipe(t *testing.T) {
@@ -238,7 +255,7 @@ func TestTierSwitchYieldsAtOnceAndComesBackSoon(t *testing.T) {
 
 	window = f.r.WindowBytes()
 	c.SetTier(w.now, Fast)
-	require.LessOrEqual(t, f.r.WindowBytes(), max(window, minTieredWindow), "the window does not jump")
+	require.LessOrEqual(t, f.r.WindowBytes(), max(window, ownPackets*PacketBytes), "the window does not jump")
 	w.run(3 * time.Second)
 	share, _, _ = f.measure(5 * time.Second)
 	t.Logf("after three seconds of FAST: %.3f", share)
@@ -260,7 +277,7 @@ func TestTierSwitchOfALoneFlowCostsNothing(t *testing.T) {
 
 func TestGroupTakesOneFlowsPlace(t *testing.T) {
 	left := func(add func() *Tiered) float64 {
-		w := newWorld(pathMbit, pathBDP)
+		w := newWorld(pathMbit, 4*pathBDP)
 		cubic := w.addFlow(NewCubic(w.now), pathRTT)
 		w.run(3 * time.Second)
 		for range 4 {
@@ -275,7 +292,7 @@ func TestGroupTakesOneFlowsPlace(t *testing.T) {
 	var g Group
 	alone, grouped := left(func() *Tiered { return NewTiered(modelStart, Fast) }), left(func() *Tiered { return g.NewTiered(modelStart, Fast) })
 	t.Logf("beside four: Cubic keeps %.3f, beside a group of four %.3f", alone, grouped)
-	require.Greater(t, grouped, 1.2*alone)
+	require.Greater(t, grouped, 1.05*alone)
 	require.Greater(t, grouped, 0.38)
 }
 
