@@ -35,7 +35,7 @@ func (c *Tiered) suspect() {
 		return
 	}
 	stands := s.whole.least-m.minRTT() > m.foreignQueue()
-	moves := s.whole.mean()-m.minRTT() > m.jitter+max(8*time.Millisecond, m.minRTT()/5, m.timeOf(ownPackets))
+	moves := s.whole.mean()-m.minRTT() > m.jitter+max(12*time.Millisecond, m.minRTT()/4, m.timeOf(ownPackets))
 	c.drain.suspected = stands || moves
 }
 

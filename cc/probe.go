@@ -168,6 +168,7 @@ type dropDetector struct {
 	rttMin time.Duration
 	rate   float64 // of the interval that has ended
 	queue  time.Duration
+	low    float64 // rate of the one before, if that looked like a drop; else 0
 }
 
 // acked tells whether an interval has ended.
@@ -181,12 +182,13 @@ func (d *dropDetector) acked(at int64, s Sample, m *pathModel) bool {
 		return false
 	}
 	whole := d.at > 0
-	*d = dropDetector{at: at, rate: d.bytes / elapsed.Seconds(), queue: d.rttMin - m.minRTT()}
+	*d = dropDetector{at: at, rate: d.bytes / elapsed.Seconds(), queue: d.rttMin - m.minRTT(), low: d.low}
 	return whole
 }
 
-// dropped adopts the delivered rate at once when it is clearly less than what is
-// believed and a queue stands that jitter cannot explain.
+// dropped adopts the delivered rate when it is clearly less than what is believed, a
+// queue stands that jitter cannot explain, and both twice in a row: a machine that
+// stood still for a moment looks the same, once.
 func (c *Tiered) dropped(s Sample) {
 	m := &c.path
 	if !c.filled || c.compete.on || c.params.yields || c.phase == drainTest || s.AppLimited {
@@ -194,10 +196,16 @@ func (c *Tiered) dropped(s Sample) {
 	}
 	limit := c.params.ownQueue + m.minRTT()*3/10 + m.jitter*22/10
 	if c.drop.queue <= limit || c.drop.rate >= 0.75*c.rate()*(1-c.losses.baseline()) {
+		c.drop.low = 0
+		return
+	}
+	rate, again := max(c.drop.rate, c.drop.low), c.drop.low > 0
+	c.drop.low = c.drop.rate
+	if !again {
 		return
 	}
 	m.bandwidth = windowedMax{}
-	m.bandwidth.add(m.round, int64(max(c.drop.rate, c.rate()/2)), bandwidthRounds)
+	m.bandwidth.add(m.round, int64(max(rate, c.rate()/2)), bandwidthRounds)
 	c.probe.every = c.params.probeEveryMin
 	if c.phase == probeUp {
 		c.toCruise()
