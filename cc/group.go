@@ -5,14 +5,11 @@ import (
 	"time"
 )
 
-const (
-	// groupMemory is how long a channel counts after it last competed.
-	groupMemory = time.Second
-)
+// groupMemory is how long a channel counts after it last competed.
+const groupMemory = time.Second
 
-// A Group is the channels that share one access link. They drain in the same
-// moments, or each would take the others' queue for the path's, and together
-// take one flow's place beside a flow that fills the queue.
+// A Group is the channels that share one access link. Together they take one flow's
+// place beside a flow that fills the queue.
 //
 // Its channels have one owner, who serializes all calls. A channel need not leave:
 // one that is silent does not count. The zero value is ready for use.

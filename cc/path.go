@@ -75,7 +75,7 @@ type pathModel struct {
 	recentMax   windowedMax
 	jitter      time.Duration
 	jitters     [jitterStretches]time.Duration // of the last stretches, newest first
-	lossNoise   time.Duration                  // over which random loss changes a delivery rate by little
+	chance      time.Duration                  // over which random loss changes a delivery rate by little
 
 	// the present round
 	roundAt    int64
@@ -193,12 +193,12 @@ func (m *pathModel) averageRate(at int64, delivered uint64) float64 {
 
 // noise is over how long delivery must be averaged to outweigh jitter and chance.
 func (m *pathModel) noise() time.Duration {
-	return max(averagedJitter*m.jitter, min(m.lossNoise, maxLossRounds*m.smoothed))
+	return max(averagedJitter*m.jitter, min(m.chance, maxLossRounds*m.smoothed))
 }
 
 // expectLoss says how much is lost by chance.
 func (m *pathModel) expectLoss(ratio float64) {
-	m.lossNoise = m.timeOf(ratio * averagedLosses)
+	m.chance = m.timeOf(ratio * averagedLosses)
 }
 
 // low tells whether the queue is so far from the longest of the last seconds that

@@ -255,7 +255,7 @@ func TestTierSwitchYieldsAtOnceAndComesBackSoon(t *testing.T) {
 
 	window = f.r.WindowBytes()
 	c.SetTier(w.now, Fast)
-	require.LessOrEqual(t, f.r.WindowBytes(), max(window, ownPackets*PacketBytes), "the window does not jump")
+	require.LessOrEqual(t, f.r.WindowBytes(), max(window, minTieredWindow), "the window does not jump")
 	w.run(3 * time.Second)
 	share, _, _ = f.measure(5 * time.Second)
 	t.Logf("after three seconds of FAST: %.3f", share)
@@ -292,7 +292,7 @@ func TestGroupTakesOneFlowsPlace(t *testing.T) {
 	var g Group
 	alone, grouped := left(func() *Tiered { return NewTiered(modelStart, Fast) }), left(func() *Tiered { return g.NewTiered(modelStart, Fast) })
 	t.Logf("beside four: Cubic keeps %.3f, beside a group of four %.3f", alone, grouped)
-	require.Greater(t, grouped, 1.05*alone)
+	require.Greater(t, grouped, 1.5*alone)
 	require.Greater(t, grouped, 0.38)
 }
 
