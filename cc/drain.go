@@ -86,7 +86,7 @@ func (c *Tiered) drainSample(at int64, s Sample) {
 		return
 	}
 	d.at = at
-	c.toCruise()
+	c.toCruise(at)
 	if d.rttMin > 0 && !c.params.yields {
 		c.judgeDrain(at, d.rttMin-c.path.minRTT()-c.path.jitter*6/10)
 	}

@@ -81,6 +81,7 @@ type pathModel struct {
 	roundAt    int64
 	roundMin   time.Duration
 	roundBytes float64
+	roundAcks  int
 	roundRate  float64                         // bytes per second of the last complete round
 	marks      [maxAveragedRounds]deliveryMark // starts of the last rounds, newest first
 
@@ -134,8 +135,7 @@ func (m *pathModel) acked(at int64, s Sample, quiet bool) {
 		m.round++
 	}
 	m.roundBytes += float64(s.AckedBytes + s.LateBytes)
-	batch := float64(min(s.AckedBytes, maxAckedAtOnce))
-	m.ackBytes += (batch - m.ackBytes) * batch / maxAckedAtOnce
+	m.roundAcks++
 	if s.AppLimited {
 		m.marks = [maxAveragedRounds]deliveryMark{}
 	}
@@ -166,7 +166,8 @@ func (m *pathModel) endRound(at int64, delivered uint64) {
 	if elapsed := time.Duration(at - m.roundAt); elapsed > 0 && m.roundAt > 0 {
 		m.roundRate = m.roundBytes / elapsed.Seconds()
 	}
-	m.roundAt, m.roundBytes = at, 0
+	m.ackBytes = ewma(m.ackBytes, m.roundBytes/float64(max(m.roundAcks, 1)), 8)
+	m.roundAt, m.roundBytes, m.roundAcks = at, 0, 0
 	m.stretch.endRound()
 	copy(m.standing[1:], m.standing[:])
 	m.standing[0], m.roundMin = m.roundMin, 0

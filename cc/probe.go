@@ -45,7 +45,7 @@ func (c *Tiered) advance(now time.Time, at int64, s Sample) {
 		c.startUp(at, s)
 	case drainStartup:
 		if float64(c.inFlight) <= c.pathBytes()+c.params.extraBytes {
-			c.toCruise()
+			c.toCruise(at)
 		}
 	case cruise:
 		switch {
@@ -66,7 +66,7 @@ func (c *Tiered) advance(now time.Time, at int64, s Sample) {
 		}
 	case probeDown:
 		if float64(c.inFlight) <= c.pathBytes() || c.path.round > c.probe.round+1 {
-			c.toCruise()
+			c.toCruise(at)
 		}
 	case drainTest:
 		c.drainSample(at, s)
@@ -106,9 +106,19 @@ func (c *Tiered) startUp(at int64, s Sample) {
 	}
 }
 
-func (c *Tiered) toCruise() {
-	c.phase, c.gain, c.cruiseRound = cruise, cruiseGain, c.path.round
+func (c *Tiered) toCruise(at int64) {
+	c.phase, c.gain, c.cruiseRound = cruise, c.cruiseGain(at), c.path.round
 	c.probe.next = c.path.round + c.probe.every
+}
+
+// cruiseGain leaves a little of the bandwidth, so that a queue that came by chance goes
+// away. Where the capacity has changed lately it will again, and what is more than last
+// time is noticed at once if the window is the limit.
+func (c *Tiered) cruiseGain(at int64) float64 {
+	if c.changedAt > 0 && time.Duration(at-c.changedAt) < changingTime && !c.probe.lossy {
+		return changingGain
+	}
+	return steadyGain
 }
 
 // beginProbe tries a higher rate, unless the queue stands high (the talk's loss
@@ -142,7 +152,7 @@ func (c *Tiered) judgeProbe(at int64) {
 			c.lossBound = 0
 		}
 	case !lossy && grew && m.recent-m.minRTT() <= m.explained(p):
-		c.probe.bandwidth, c.probe.at = bandwidth, at
+		c.probe.bandwidth, c.probe.at, c.changedAt = bandwidth, at, at
 		c.gain = min(c.gain*probeFaster, maxProbeGain)
 	case lossy || grew || c.probe.rounds >= 2 && time.Duration(at-c.probe.at) >= m.noise()+m.minRTT():
 		switch {
@@ -189,7 +199,7 @@ func (d *dropDetector) acked(at int64, s Sample, m *pathModel) bool {
 // dropped adopts the delivered rate when it is clearly less than what is believed, a
 // queue stands that jitter cannot explain, and both twice in a row: a machine that
 // stood still for a moment looks the same, once.
-func (c *Tiered) dropped(s Sample) {
+func (c *Tiered) dropped(at int64, s Sample) {
 	m := &c.path
 	if !c.filled || c.compete.on || c.params.yields || c.phase == drainTest || s.AppLimited {
 		return
@@ -204,11 +214,12 @@ func (c *Tiered) dropped(s Sample) {
 	if !again {
 		return
 	}
+	c.changedAt = at
 	m.bandwidth = windowedMax{}
 	m.bandwidth.add(m.round, int64(max(rate, c.rate()/2)), bandwidthRounds)
 	c.probe.every = c.params.probeEveryMin
 	if c.phase == probeUp {
-		c.toCruise()
+		c.toCruise(at)
 	}
 	c.probe.next = m.round + 4
 }

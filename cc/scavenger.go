@@ -83,15 +83,15 @@ func (c *Tiered) beginYielding(at int64, windowBytes float64) {
 		c.windowBytes = minTieredWindow
 		c.yielding.hold(at)
 	}
-	c.toCruise()
+	c.toCruise(at)
 	c.drain.at = at
 }
 
 // endYielding hands the window to a tier that does not yield. If somebody fills
 // the queue, the flow joins as a new one would, from where it is: next to nothing
 // of the queue can be its own.
-func (c *Tiered) endYielding(windowBytes float64) {
-	c.toCruise()
+func (c *Tiered) endYielding(at int64, windowBytes float64) {
+	c.toCruise(at)
 	c.probe.next = c.path.round
 	if c.path.queue(1) > c.path.leftovers() {
 		c.compete.enter(windowBytes, c.params.keep)

@@ -190,3 +190,44 @@ func TestWindowDoesNotGrowWithoutUse(t *testing.T) {
 	}
 	require.Equal(t, window, f.r.WindowBytes())
 }
+
+// A train's tunnel: for half a minute a packet now and then, each after seconds in the
+// queue. Then round trips are short again at once, and what is under way is four packets.
+func TestPathComesBackAfterAnOutage(t *testing.T) {
+	w := newWorld(8, 20_000)
+	f, _ := w.addTiered(Fast, pathRTT)
+	w.run(10 * time.Second)
+	capacity := w.rateBytesPerSec
+	w.rateBytesPerSec = 3000
+	w.run(30 * time.Second)
+	w.rateBytesPerSec = capacity
+	took := time.Duration(0)
+	for share := 0.0; share < 0.5; took += 100 * ms {
+		before := f.delivered
+		w.run(100 * ms)
+		share = f.share(before, 100*ms)
+		require.Less(t, took, 3*time.Second)
+	}
+	t.Logf("half of the link after %v", took)
+}
+
+// A mobile link whose capacity changes twice a second: the window, not the pace, is the
+// limit then, so that what is more is found between probes, too.
+func TestChangingCapacityIsFollowed(t *testing.T) {
+	w := newWorld(8, 40_000)
+	f, _ := w.addTiered(Fast, pathRTT)
+	begin, before, carried := w.now.Add(5*time.Second), 0, 0.0
+	for w.now.Before(begin.Add(30 * time.Second)) {
+		w.rateBytesPerSec = (4 + 6*w.rng.Float64()) * 1e6 / 8
+		if w.now.Equal(begin) {
+			before = f.delivered
+		}
+		if !w.now.Before(begin) {
+			carried += w.rateBytesPerSec / 2
+		}
+		w.run(500 * ms)
+	}
+	share := float64(f.delivered-before) / carried
+	t.Logf("share of what the link carried: %.3f", share)
+	require.Greater(t, share, 0.9)
+}

@@ -27,10 +27,11 @@ const (
 const (
 	// startupGain doubles the rate within a round trip (4·ln 2, BBR §4.3.1).
 	startupGain = 2.77
-	// cruiseGain leaves a little of the measured bandwidth, so that a queue
-	// that came by chance goes away.
-	cruiseGain = 0.99
-	drainGain  = 0.5
+	// The gains of cruise, and for how long a change of capacity counts.
+	steadyGain   = 0.99
+	changingGain = 1.03
+	changingTime = 5 * time.Second
+	drainGain    = 0.5
 	// competeGain keeps the window the limit while competing, as Cubic's.
 	competeGain = cubicPacingGain
 	// boundGrowth is the part by which the bound of a congestion grows in a round
@@ -74,6 +75,7 @@ type Tiered struct {
 
 	recoverySince time.Time
 	cruiseRound   int64 // the round in which the present cruise began
+	changedAt     int64 // when the path was last seen to carry more or less; 0: never
 	inFlight      int
 	sentAt        int64 // when the last packet left
 }
@@ -120,7 +122,7 @@ func (c *Tiered) SetTier(now time.Time, t Tier) {
 	case c.params.yields && !yielded:
 		c.beginYielding(c.clock(now), window)
 	case !c.params.yields && yielded && c.filled:
-		c.endYielding(window)
+		c.endYielding(c.clock(now), window)
 	}
 }
 
@@ -144,7 +146,7 @@ func (c *Tiered) Acked(now time.Time, s Sample) {
 		return
 	}
 	if c.drop.acked(at, s, &c.path) {
-		c.dropped(s)
+		c.dropped(at, s)
 	}
 	if s.RoundStart {
 		c.endRound(at, s.Delivered)
@@ -188,6 +190,9 @@ func (c *Tiered) PacingBytesPerSec() float64 {
 	case c.compete.on:
 		return competeGain * c.window() / srtt
 	default:
+		// Of round trips that become short at once, after an outage, the average would
+		// tell long afterwards: the least window would take as long as ever.
+		srtt = max(min(c.path.smoothed, c.path.recent), minPacingRTT).Seconds()
 		return max(c.gain*c.rate()/c.arriving(), minTieredWindow/srtt)
 	}
 }

@@ -78,8 +78,13 @@ func (a *asking) requests(now time.Time, answer time.Duration) (requests []wire.
 	}
 	for i := range a.outstanding {
 		p := &a.outstanding[i]
-		if silent || !p.due.IsZero() && !now.Before(p.due) {
-			p.again, p.due = true, now.Add(answer)
+		due := !p.due.IsZero() && !now.Before(p.due)
+		if silent || due {
+			// Of what the seed has not begun to send nothing is overdue: it is queued
+			// there, or the next silence will tell.
+			if due || p.missing != ^uint64(0) {
+				p.again, p.due = true, now.Add(answer)
+			}
 			requests = append(requests, wire.Request{Handle: handle, Piece: p.piece, Mask: p.missing})
 		}
 	}

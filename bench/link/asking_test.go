@@ -47,9 +47,12 @@ func TestSilenceIsAnsweredWithEverything(t *testing.T) {
 	begin := time.Unix(1000, 0)
 	a := asking{heardAt: begin}
 	a.requests(begin, ms)
+	a.arrived(begin, ms, transport.Chunk{Piece: 0, Chunk: 0}, 1024)
 	require.Empty(t, a.requests(begin.Add(silence), ms))
 	require.Len(t, a.requests(begin.Add(silence+ms), ms), piecesAsked)
-	require.Len(t, a.requests(begin.Add(silence+2*ms), ms), piecesAsked, "the answers are due")
+	due := a.requests(begin.Add(silence+2*ms), ms)
+	require.Equal(t, []wire.Request{{Handle: handle, Piece: 0, Mask: ^uint64(1)}}, due, "the answer to the piece that was begun is due")
+	require.Len(t, a.requests(begin.Add(2*silence+2*ms), ms), piecesAsked, "these requests may be lost, too")
 }
 
 func TestSeedSendsTheFirstPiecesFirst(t *testing.T) {
