@@ -19,7 +19,7 @@ const completionWithin = 0.10
 // modelRuns is how often the model plays a case, with another seed each time.
 const modelRuns = 9
 
-const completionsPath = "bench/link/testdata/completions.json"
+const completionsPath = "bench/link/testdata/completions.jsonl"
 
 // calibrateOptions are the arguments of "calibrate".
 type calibrateOptions struct {

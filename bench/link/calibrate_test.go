@@ -60,7 +60,7 @@ func TestReachedBeforeAndAfterASeries(t *testing.T) {
 // What was measured once is what the model must agree with ever after, as far as it does
 // (docs/replay.md). A change of cc changes both worlds: then it is measured anew.
 func TestModelAgreesWithRecordedRuns(t *testing.T) {
-	records, err := readRecords("testdata/completions.json")
+	records, err := readRecords("testdata/completions.jsonl")
 	require.NoError(t, err)
 	require.Len(t, records, len(calibrationCases))
 	all, err := compareRecords(records)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -141,18 +142,29 @@ func (s *scenario) model(seed uint64) (payload [][]point) {
 	return payload
 }
 
+// readRecords reads a file of one record a line.
 func readRecords(path string) (records []calibrationRecord, err error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	return records, json.Unmarshal(text, &records)
+	for line := range bytes.Lines(text) {
+		var r calibrationRecord
+		if err := json.Unmarshal(line, &r); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		records = append(records, r)
+	}
+	return records, nil
 }
 
 func writeRecords(path string, records []calibrationRecord) error {
-	text, err := json.MarshalIndent(records, "", " ")
-	if err != nil {
-		return err
+	var text bytes.Buffer
+	lines := json.NewEncoder(&text)
+	for i := range records {
+		if err := lines.Encode(&records[i]); err != nil {
+			return err
+		}
 	}
-	return os.WriteFile(path, append(text, '\n'), 0o644)
+	return os.WriteFile(path, text.Bytes(), 0o644)
 }
