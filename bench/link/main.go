@@ -25,6 +25,7 @@ import (
 
 const usage = `usage: go run ./bench/link run [options]     measure flows through one bottleneck; run --help lists the options
        go run ./bench/link table [options]   measure every target and write docs/congestion-control.md: an hour and more
+       go run ./bench/link calibrate         compare flows with shoal replay's model of them; calibrate --help
        go run ./bench/link                   print that table as it was measured and, as root, measure two of its rows: two minutes
 `
 
@@ -64,6 +65,12 @@ func command(ctx context.Context, args []string) error {
 			return err
 		}
 		return table(ctx, o)
+	case "calibrate":
+		o, err := parseCalibrate(args[1:], os.Stdout)
+		if err != nil {
+			return err
+		}
+		return calibrate(ctx, o)
 	case "help", "-h", "--help":
 		_, err := fmt.Print(usage)
 		return err

@@ -52,6 +52,7 @@ type flowResult struct {
 	WindowBytesCV float64 `json:"window_bytes_cv"`
 
 	Goodput []point `json:"goodput_mbps_series,omitempty"`
+	Payload []point `json:"payload_bytes_series,omitempty"` // since the flow's start, distinct
 	Window  []point `json:"window_bytes_series,omitempty"`
 	RTT     []point `json:"rtt_ms_series,omitempty"`
 }
@@ -78,6 +79,9 @@ func (s *scenario) evaluate(ends []report, passages []passage) *result {
 		}
 		v := flowResult{Flow: f.String(), Goodput: goodputOverTime(useful, s.Length)}
 		goodput := countedIn(useful, from, to, usefulBytes) / (to - from).Seconds() / mbit
+		for _, x := range useful {
+			v.Payload = append(v.Payload, point{round(x.AtSeconds), float64(x.UsefulBytes)})
+		}
 		v.GoodputMbps = round(goodput)
 		v.CapacityShare = round(goodput * s.headerFactor(f) / (s.meanRate(from, to) / mbit))
 		shares = append(shares, v.CapacityShare)
@@ -211,7 +215,7 @@ func (r *result) withoutSeries() *result {
 	short.Queue, short.Flows = nil, slices.Clone(r.Flows)
 	for i := range short.Flows {
 		f := &short.Flows[i]
-		f.Goodput, f.Window, f.RTT = nil, nil, nil
+		f.Goodput, f.Payload, f.Window, f.RTT = nil, nil, nil, nil
 	}
 	return &short
 }

@@ -86,7 +86,7 @@ func TestResultIsOneObject(t *testing.T) {
 	whole := []string{"flows", "jain", "capacity_mbps", "seed", "late_ms_p95", "measured_from_s", "measured_to_s"}
 	require.ElementsMatch(t, flow, keys(r.withoutSeries().Flows[0]))
 	require.ElementsMatch(t, whole, keys(r.withoutSeries()))
-	require.ElementsMatch(t, append(flow, "goodput_mbps_series", "window_bytes_series", "rtt_ms_series"), keys(r.Flows[0]))
+	require.ElementsMatch(t, append(flow, "goodput_mbps_series", "payload_bytes_series", "window_bytes_series", "rtt_ms_series"), keys(r.Flows[0]))
 	require.ElementsMatch(t, append(whole, "queue_ms"), keys(r))
 	var text bytes.Buffer
 	require.NoError(t, r.print(&text))

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"shoal/bench/emulator"
 )
 
 // receiveTCP listens, and discards what comes.
@@ -39,8 +41,13 @@ func (e *end) sendTCP(control string) part {
 		if err := e.awaitStart(ctx, s); err != nil {
 			return err
 		}
-		d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(e.Own), Control: func(_, _ string, raw syscall.RawConn) error {
-			return setUpTCP(raw, control, e.SegmentBytes)
+		setControl := emulator.Congestion(control)
+		d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(e.Own), Control: func(network, address string, raw syscall.RawConn) error {
+			err := setControl(network, address, raw)
+			if err == nil && e.SegmentBytes > 0 {
+				err = setSegmentBytes(raw, e.SegmentBytes)
+			}
+			return err
 		}}
 		conn, err := d.DialContext(ctx, "tcp", e.Peer.String())
 		if err != nil {

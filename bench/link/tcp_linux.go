@@ -23,15 +23,9 @@ func hasCongestion(name string) (err error) {
 	return nil
 }
 
-func setUpTCP(raw syscall.RawConn, control string, segmentBytes int) (err error) {
+func setSegmentBytes(raw syscall.RawConn, bytes int) (err error) {
 	controlErr := raw.Control(func(fd uintptr) {
-		if err = unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, control); err != nil {
-			err = fmt.Errorf("set the congestion control %s: %w", control, err)
-			return
-		}
-		if segmentBytes > 0 {
-			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_MAXSEG, segmentBytes)
-		}
+		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_MAXSEG, bytes)
 	})
 	return errors.Join(controlErr, err)
 }

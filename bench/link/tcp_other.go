@@ -10,6 +10,6 @@ import (
 var errNotLinux = errors.New("bench/link needs Linux")
 
 func hasCongestion(string) error                    { return errNotLinux }
-func setUpTCP(syscall.RawConn, string, int) error   { return errNotLinux }
+func setSegmentBytes(syscall.RawConn, int) error    { return errNotLinux }
 func readTCP(syscall.RawConn) (v sample, err error) { return v, errNotLinux }
 func becomeRealtime() error                         { return errNotLinux }

@@ -60,11 +60,17 @@ func TestPeersDoNotDeceivePlayers(t *testing.T) {
 		s.TitleLength, s.Watch, s.UpKbps = 2*time.Minute, 3*time.Minute, 40_000
 		list = append(list, s)
 	}
-	r := replay(t, Config{Ladder: []int{1400, 2800, 5600, 11_200}}, list)[0]
-	require.InDelta(t, r.TwinMeanKbps, r.MeanKbps, 0.05*r.TwinMeanKbps)
-	require.Zero(t, r.Stalls)
-	require.Greater(t, r.Saving, 0.3)
-	require.InDelta(t, r.Saving, r.NetSaving, 1e-9, "of the bytes that were played")
+	// A single switch is 6 % of four viewers' mean.
+	const seeds = 3
+	mean, twin := 0.0, 0.0
+	for seed := range uint64(seeds) {
+		r := replay(t, Config{Seed: seed, Ladder: []int{1400, 2800, 5600, 11_200}}, list)[0]
+		mean, twin = mean+r.MeanKbps/seeds, twin+r.TwinMeanKbps/seeds
+		require.Zero(t, r.Stalls)
+		require.Greater(t, r.Saving, 0.3)
+		require.InDelta(t, r.Saving, r.NetSaving, 1e-9, "of the bytes that were played")
+	}
+	require.InDelta(t, twin, mean, 0.05*twin)
 }
 
 func TestPlayersChooseFromTheLadder(t *testing.T) {

@@ -108,7 +108,7 @@ func (w *world) cdnSends(p *peer) {
 		kind: evCDN, p: p, msg: f, piece: uint32(from / wire.ChunksPerPiece),
 		mask: chunkRange(from%wire.ChunksPerPiece, n), n: n,
 	}
-	if w.arrive(p, ev, bytes, &c.flow, 0) {
+	if w.arrive(p, ev, bytes, &c.flow) {
 		w.cdnArrived(p, ev)
 	} else {
 		c.inLine++

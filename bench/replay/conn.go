@@ -50,6 +50,7 @@ type end struct {
 	sender  *sender    // of what this end sends; nil: nothing of late
 	srtt    time.Duration
 	burstAt time.Duration // when it received the last burst
+	eager   int           // chunks that it still answers two by two
 	flow    float64       // the downlink's account of what this end receives
 }
 
@@ -104,8 +105,8 @@ func (p *peer) dial(other *peer) {
 		return
 	}
 	c := &conn{}
-	c.ends[0] = end{p: p, dialing: true}
-	c.ends[1] = end{p: other}
+	c.ends[0] = end{p: p, dialing: true, eager: p.eager()}
+	c.ends[1] = end{p: other, eager: other.eager()}
 	p.conns = append(p.conns, c)
 	if !other.online || !canConnect(p.s.NAT, other.s.NAT) {
 		w.events.push(w.now+dialTimeout, evDialed, p).c = c
@@ -311,11 +312,8 @@ func (p *peer) sendBurst(b burst) {
 		return
 	}
 	e := w.events.push(at+b.c.rtt/2, evBurst, theirs.p)
-	e.c, e.piece, e.mask, e.n = b.c, b.piece, mask, int64(number)<<tierBits|int64(b.tier)
+	e.c, e.piece, e.mask, e.n = b.c, b.piece, mask, int64(number)
 }
-
-// tierBits of evBurst's n are the burst's tier; above is the flight's number.
-const tierBits = 2
 
 // lowestChunks returns the n lowest chunks of a mask.
 func lowestChunks(mask uint64, n int) uint64 {
@@ -344,7 +342,7 @@ func (p *peer) mayServe(c *conn) int {
 	if mine.sender == nil {
 		mine.sender = newSender(p.w.clock(), p.group)
 	}
-	n, again := mine.sender.budget(p.w, p.burstChunks())
+	n, again := mine.sender.budget(p.w, min(p.burstChunks(), mine.sender.burstChunks()))
 	if n == 0 {
 		p.blocked = min(p.blocked, again)
 		if mine.shut != nil {
@@ -381,7 +379,18 @@ const (
 	busyAckShare = 16
 	minAckDelay  = time.Millisecond
 	maxAckDelay  = 25 * time.Millisecond
+	// eagerChunks are the first of a session, which it answers two by two.
+	eagerChunks = 128
 )
+
+// eager is how many chunks p answers two by two when a session begins. The sessions
+// of other policies are not fitted to anything.
+func (p *peer) eager() int {
+	if p.group == nil {
+		return 0
+	}
+	return eagerChunks
+}
 
 // acks returns how many ACKs answer to a burst of so many chunks, whose packets
 // came evenly since the last one, and for how long the last is held back.
@@ -389,6 +398,10 @@ func (e *end) acks(now time.Duration, chunks int, rtt time.Duration) (count floa
 	delay := func(share time.Duration) time.Duration { return min(max(rtt/share, minAckDelay), maxAckDelay) }
 	apart := (now - e.burstAt) / time.Duration(chunks)
 	e.burstAt = now
+	if e.eager > 0 && chunks > 1 {
+		e.eager -= chunks
+		return float64(chunks) / 2, 0
+	}
 	if lone := delay(loneAckShare); apart >= lone {
 		return float64(chunks), lone
 	}
@@ -416,7 +429,7 @@ func (w *world) received(p *peer, ev event) {
 		return
 	}
 	n := chunkBytes(ev.mask)
-	p.acknowledge(ev.c, uint64(ev.n)>>tierBits, n/wire.ChunkBytes)
+	p.acknowledge(ev.c, uint64(ev.n), n/wire.ChunkBytes)
 	p.acct.arrived(ev.c.near, int64(n))
 	add(&w.total.p2p, w.now, int64(n))
 	p.cameOverLine(int64(n), false)

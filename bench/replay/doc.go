@@ -27,19 +27,21 @@
 //     with each burst; a node's sessions are a cc.Group. Those of other policies
 //     follow cc.Cubic. Round trips, back-offs and late windows follow from the
 //     queues at both ends.
-//   - The unit is the burst, at most 16 KiB and 30 ms of the uplink: longer ones
-//     would look like queues to the other sessions. A burst's sample is that of
+//   - The unit is the burst, at most 16 KiB and 8 ms of the uplink: longer ones
+//     would look like queues to the other sessions. Of a session's first 128 chunks
+//     it has at most four. A burst's sample is that of
 //     its packets, had they been paced: its round trip leaves out what the line
 //     needs from its first packet to its last, and what the receiver held back.
 //     What becomes of it is known at once, and less than half a burst of room in
 //     a window waits for more. A session that is silent for ten seconds forgets
 //     its path. The core hears of round trips and losses every second.
 //   - A receiver answers as the live transport does: to each packet that comes
-//     alone, to several where they come close together. A frame on a stream is
-//     answered, too.
+//     alone, to several where they come close together, to two of the first 128.
+//     A frame on a stream is answered, too.
 //   - The downlink shares itself between its flows, one per seed and one for the
-//     CDN, by start-time fair queueing (Goyal, Vin, Cheng 1996), weighted by
-//     tier; nothing is lost in it. The tiers' weights are equal: they differ at the sender.
+//     CDN, by start-time fair queueing (Goyal, Vin, Cheng 1996); nothing is lost in
+//     it. Tiers differ at the sender, and nowhere else: cc.Tiered there divides a
+//     bottleneck as it does between real flows (go run ./bench/link calibrate).
 //   - The CDN's connections start with ten packets and double per round trip, in
 //     which the client's uplink queue counts, until the delay rises (HyStart);
 //     then they gain a packet per round trip. After a pause they start again. One

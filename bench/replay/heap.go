@@ -38,7 +38,7 @@ type event struct {
 	kind  kind
 	piece uint32 // of a burst: as its sender numbers it; else of the rendition
 	mask  uint64
-	n     int64 // bytes, or whatever the kind needs
+	n     int64 // bytes, or whatever the kind needs: of a peer's burst the flight's number
 }
 
 // entry is an event's place in the queue.

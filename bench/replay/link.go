@@ -22,9 +22,6 @@ const (
 	kbps = 125.0
 )
 
-// tierWeights share a downlink between flows. Equal: see the package comment.
-var tierWeights = [3]float64{1, 1, 1}
-
 // line is an access line's rate over time.
 type line struct {
 	net        *trace.Network
@@ -116,7 +113,7 @@ type downlink struct {
 
 // arrive takes a burst whose last byte reaches the line at now. A line that is
 // idle and no bottleneck passes it on at once; then it returns true.
-func (w *world) arrive(p *peer, ev event, bytes float64, flow *float64, tier uint8) bool {
+func (w *world) arrive(p *peer, ev event, bytes float64, flow *float64) bool {
 	d := &p.down
 	if !d.busy {
 		// Its bytes have been coming in for a while: only what the line could
@@ -131,7 +128,7 @@ func (w *world) arrive(p *peer, ev event, bytes float64, flow *float64, tier uin
 		}
 	}
 	start := max(d.virtual, *flow)
-	*flow = start + bytes/tierWeights[min(int(tier), len(tierWeights)-1)]
+	*flow = start + bytes
 	d.waiting = append(d.waiting, queued{tag: start, bytes: bytes, ev: ev})
 	if !d.busy {
 		w.carryNext(p)

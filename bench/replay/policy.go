@@ -42,7 +42,6 @@ type burst struct {
 	c     *conn
 	piece uint32
 	mask  uint64 // at most 16 chunks, and what mayServe allowed
-	tier  uint8
 }
 
 // policies by name, in the order in which they are listed.

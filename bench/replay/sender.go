@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"shoal/cc"
+	"shoal/internal/wire"
 )
 
 // sender is what one end of a session has sent and the other has not yet
@@ -18,6 +19,7 @@ type sender struct {
 	inFlight   int           // bytes on the wire
 	pacer      time.Duration // when the next burst may leave
 	credit     int           // bytes that leave unpaced
+	eager      uint64        // bytes to be delivered while the receiver answers eagerly
 	asked      bool          // was refused a burst because the window was full
 	srtt       time.Duration
 	minRTT     time.Duration
@@ -53,6 +55,12 @@ type flight struct {
 	deliveredAt, firstSentAt time.Duration
 }
 
+const (
+	// eagerBurst is the longest burst of a start, in chunks.
+	eagerBurst = 4
+	eagerBytes = eagerChunks * wire.ChunkBytes * 53 / 50 // with peerOverhead
+)
+
 // restAfter is when what a controller has measured is worth nothing any more:
 // cc.Tiered looks for the bandwidth anew after as long.
 const restAfter = 10 * time.Second
@@ -64,7 +72,7 @@ func newSender(now time.Time, group *cc.Group) *sender {
 	if group == nil {
 		s.controller = cc.NewCubic(now)
 	} else {
-		s.controller = group.NewTiered(now, cc.Fast)
+		s.controller, s.eager = group.NewTiered(now, cc.Fast), eagerBytes
 	}
 	return s
 }
@@ -107,6 +115,15 @@ func (s *sender) answer(w *world, limit int) (chunks int, again time.Duration) {
 		return 0, s.nextAck()
 	}
 	return min(room, limit), 0
+}
+
+// burstChunks bounds the bursts while the receiver is eager to answer: longer ones
+// would be answered later than packets are, and each round of a start take longer.
+func (s *sender) burstChunks() int {
+	if s.delivered < s.eager {
+		return eagerBurst
+	}
+	return chunksPerBurst
 }
 
 // tier says how urgent is what is sent from now on.

@@ -47,8 +47,8 @@ func (p *peer) uplinkRoom() float64 {
 
 // burstTime is how long a burst of a channel with tiers may take on the uplink: of
 // longer ones, a single one would look like a queue to the other channels'
-// controllers, which go by delays.
-const burstTime = 30 * time.Millisecond
+// controllers, which go by delays. Fitted (go run ./bench/link calibrate).
+const burstTime = 8 * time.Millisecond
 
 // burstChunks is how many chunks the uplink carries at once.
 func (p *peer) burstChunks() int {

@@ -258,7 +258,7 @@ func keepSending(w *world, a, b *peer, c *conn, tier cc.Tier) (stood time.Durati
 			}
 			w.now = at
 			if ev.kind == evBurst {
-				b.acknowledge(c, uint64(ev.n)>>tierBits, bits.OnesCount64(ev.mask))
+				b.acknowledge(c, uint64(ev.n), bits.OnesCount64(ev.mask))
 			}
 		}
 		w.now = next
@@ -312,12 +312,12 @@ func TestWindowBelowAPacketIsAMatterOfThePacer(t *testing.T) {
 	require.Zero(t, a.mayServe(c))
 }
 
-// 30 ms of 1 Mbit/s are three chunks. A sender without tiers sends whole bursts.
+// 8 ms of 4 Mbit/s are three chunks. A sender without tiers sends whole bursts.
 func TestBurstsAreShortOnThinUplinks(t *testing.T) {
 	_, a, _, _ := pair(Config{})
 	require.Equal(t, chunksPerBurst, a.burstChunks())
 	a.group = new(cc.Group)
-	for upKbps, chunks := range map[float64]int{100: 1, 1000: 3, 4000: 13, 10_000: chunksPerBurst} {
+	for upKbps, chunks := range map[float64]int{100: 1, 1000: 1, 4000: 3, 10_000: 9, 20_000: chunksPerBurst} {
 		a.line.up = upKbps * kbps
 		require.Equal(t, chunks, a.burstChunks(), upKbps)
 	}
@@ -332,6 +332,37 @@ func TestReceiverAnswersFewerTimesWhereMoreComes(t *testing.T) {
 	count, held = e.acks(140*ms, 8, 80*ms)
 	require.InDelta(t, 8/3.0, count, 1e-9, "5 ms apart: two, and one that comes meanwhile")
 	require.Equal(t, 5*ms, held)
+}
+
+// The first 128 packets are answered two by two and at once, but for a lone one.
+func TestReceiverAnswersEagerlyAtFirst(t *testing.T) {
+	e := end{eager: eagerChunks}
+	for range eagerChunks / 4 {
+		count, held := e.acks(100*ms, 4, 80*ms)
+		require.InDelta(t, 2, count, 1e-9)
+		require.Zero(t, held)
+	}
+	_, held := e.acks(101*ms, 4, 80*ms)
+	require.Equal(t, 5*ms, held)
+	e = end{eager: eagerChunks}
+	_, held = e.acks(100*ms, 1, 80*ms)
+	require.Equal(t, 20*ms, held)
+}
+
+// Whole bursts would be answered only when their last chunk has come.
+func TestBurstsOfAStartAreShort(t *testing.T) {
+	w, a, _, c := pair(Config{})
+	a.group, a.line.up = new(cc.Group), 10_000*kbps
+	require.Equal(t, eagerBurst, a.mayServe(c))
+	s := c.ends[0].sender
+	for range eagerChunks / eagerBurst {
+		require.Equal(t, eagerBurst, s.burstChunks())
+		number := s.sent(w, flight{bytes: eagerBurst * cc.PacketBytes})
+		w.now += 30 * ms
+		s.ackAt(number, w.now, 0)
+		s.settle(w)
+	}
+	require.Equal(t, chunksPerBurst, s.burstChunks())
 }
 
 func TestSenderThatUsedLessThanAllowedIsLimitedByTheApplication(t *testing.T) {

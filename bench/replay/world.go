@@ -198,7 +198,7 @@ func (w *world) burstAtLine(p *peer, ev *event) {
 	if !mine.up {
 		return
 	}
-	if w.arrive(p, *ev, float64(chunkBytes(ev.mask))*peerOverhead, &mine.flow, uint8(ev.n&(1<<tierBits-1))) {
+	if w.arrive(p, *ev, float64(chunkBytes(ev.mask))*peerOverhead, &mine.flow) {
 		w.received(p, *ev)
 	}
 }

@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"shoal/bench/emulator"
 	"shoal/internal/chrome"
 )
 
@@ -140,7 +141,7 @@ func servePage(ctx context.Context, dir string) (string, error) {
 
 // serveTitle is the process of an origin that any page may ask for ranges.
 func serveTitle(ctx context.Context, dir, addr string, out io.Writer) error {
-	var config net.ListenConfig
+	config := net.ListenConfig{Control: emulator.Congestion(originCongestion)}
 	l, err := config.Listen(ctx, "tcp", addr)
 	if err != nil {
 		return err

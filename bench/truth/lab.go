@@ -24,8 +24,8 @@ const (
 	// readyWithin bounds the wait for a process's first line.
 	readyWithin = 30 * time.Second
 
-	// unlimitedMbits is a rate that the origin never reaches.
-	unlimitedMbits = 100_000
+	// originCongestion is what the replay's CDN models, whatever the machine's default.
+	originCongestion = "cubic"
 )
 
 // lab has what all runs share.

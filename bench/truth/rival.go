@@ -187,7 +187,7 @@ func (l *lab) runRival(ctx context.Context, w *world, name string) (r *runResult
 
 // startRivalServers starts the origin and, for browsers, the tracker.
 func (l *lab) startRivalServers(ctx context.Context, h *emulator.Host, dir string) (originURL, trackerURL string, err error) {
-	origin, err := start(h, dir, "origin", l.self, "--serve", l.title.dir, "--listen", fmt.Sprintf("%s:%d", h.Addr, originPort))
+	origin, err := l.startOrigin(h, dir)
 	if err != nil {
 		return "", "", err
 	}

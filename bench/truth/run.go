@@ -66,8 +66,7 @@ func (l *lab) run(ctx context.Context, w *world, name string) (r *runResult, err
 
 // startServers starts the origin and the tracker.
 func (l *lab) startServers(ctx context.Context, h *emulator.Host, dir string) (originURL, trackerURL string, err error) {
-	origin, err := start(h, dir, "origin", l.shoal, "demo", "origin", "--listen", fmt.Sprintf("%s:%d", h.Addr, originPort),
-		"--dir", l.title.dir, "--rate", fmt.Sprint(unlimitedMbits), "--latency", "0s")
+	origin, err := l.startOrigin(h, dir)
 	if err != nil {
 		return "", "", err
 	}
@@ -82,6 +81,11 @@ func (l *lab) startServers(ctx context.Context, h *emulator.Host, dir string) (o
 	origin.drain()
 	tracker.drain()
 	return strings.TrimSuffix(originURL, "/"), trackerURL, err
+}
+
+// startOrigin starts the server that stands for the CDN.
+func (l *lab) startOrigin(h *emulator.Host, dir string) (*process, error) {
+	return start(h, dir, "origin", l.self, "--serve", l.title.dir, "--listen", fmt.Sprintf("%s:%d", h.Addr, originPort))
 }
 
 // watcher is one viewer of a run.
