@@ -36,17 +36,21 @@ func (s *Scheduler) Assign(now time.Time, out []Ask) []Ask {
 		return out
 	}
 	var wanted SeedSet
-	for _, t := range s.active.items {
-		if free.Empty() {
-			return out
-		}
-		if open := t.open(); open != 0 {
-			if out = s.give(at, t, open, &free, out); t.open() != 0 {
-				wanted = wanted.Or(t.holders)
+	if s.opened || ending {
+		opened := false
+		for _, t := range s.active.items {
+			if free.Empty() {
+				return out
 			}
-		} else if t.deadline-at < endGameSlack {
-			out = s.endGame(at, t, &free, out)
+			if open := t.open(); open != 0 {
+				if out = s.give(at, t, open, &free, out); t.open() != 0 {
+					wanted, opened = wanted.Or(t.holders), true
+				}
+			} else if t.deadline-at < endGameSlack {
+				out = s.endGame(at, t, &free, out)
+			}
 		}
+		s.opened = opened
 	}
 	if free.and(s.wanted).Empty() {
 		return out
@@ -72,7 +76,7 @@ func (s *Scheduler) Assign(now time.Time, out []Ask) []Ask {
 		s.active.add(t)
 		active++
 		if out = s.give(at, t, open, &free, out); t.open() != 0 {
-			wanted = wanted.Or(t.holders)
+			wanted, s.opened = wanted.Or(t.holders), true
 		}
 	}
 	if seen == len(ready) {

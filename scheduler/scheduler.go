@@ -33,6 +33,7 @@ type Scheduler struct {
 	// wanted are the seeds that hold a piece of which nobody has been asked for
 	// some chunks, and perhaps others: only they make a round of Assign worth it.
 	wanted SeedSet
+	opened bool // perhaps such chunks are of a piece in progress
 
 	// Until then, and if no chunk opens and no deadline moves meanwhile, it is no
 	// piece's turn for a first copy, and nothing is in danger with a CDN as rescueBy.
@@ -280,7 +281,7 @@ func (s *Scheduler) setCDN(t *task, mask uint64) {
 // reopened notes that chunks of a piece wait for somebody to be asked.
 func (s *Scheduler) reopened(t *task) {
 	s.wanted = s.wanted.Or(t.holders)
-	s.copiesAt, s.rescueAt = 0, 0
+	s.opened, s.copiesAt, s.rescueAt = true, 0, 0
 }
 
 // HeldElsewhere reports whether some usable seed has p.

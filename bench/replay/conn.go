@@ -46,8 +46,10 @@ type end struct {
 	dialing bool       // its policy waits for a dial
 	slot    swarm.Peer // the core's name for the other side
 	asked   bool       // and got no answer, because the other side has crashed
-	shut    *shut      // the policy's place for what this end is told by mayServe; nil: it has none
-	sender  *sender    // of what this end sends; nil: nothing of late
+	// Until when mayServe says no, at the policy's place for it; nil: it has none.
+	// A node has dozens of paths, and looks at all of them for each burst.
+	shut    *time.Duration
+	sender  *sender // of what this end sends; nil: nothing of late
 	srtt    time.Duration
 	burstAt time.Duration // when it received the last burst
 	eager   int           // chunks that it still answers two by two
@@ -328,13 +330,6 @@ func lowestChunks(mask uint64, n int) uint64 {
 	return kept
 }
 
-// shut says until when a path takes nothing, so that it need not be asked
-// before: a node has dozens of paths, and looks at all of them for each burst.
-type shut struct {
-	till  time.Duration
-	again time.Duration // when it is worth while to ask
-}
-
 // mayServe is how many chunks c's path takes now. If none, upload is called
 // again when it does.
 func (p *peer) mayServe(c *conn) int {
@@ -346,7 +341,7 @@ func (p *peer) mayServe(c *conn) int {
 	if n == 0 {
 		p.blocked = min(p.blocked, again)
 		if mine.shut != nil {
-			*mine.shut = shut{till: min(again, mine.sender.nextAck()), again: again}
+			*mine.shut = again
 		}
 	}
 	return n
@@ -361,11 +356,8 @@ func (p *peer) acknowledge(c *conn, number uint64, chunks int) {
 	_, _ = p.sendUp(acks * ackBytes) // the next one says the same
 	at := p.w.now + held + wait + c.rtt/2
 	waits := theirs.sender.ackAt(number, at, held)
-	if s := theirs.shut; s != nil {
-		s.till = min(s.till, at)
-		if waits {
-			s.again = at
-		}
+	if s := theirs.shut; s != nil && waits {
+		*s = at
 	}
 	if waits && theirs.p.online {
 		theirs.p.uploadAt(at)

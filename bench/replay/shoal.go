@@ -47,7 +47,7 @@ type shoal struct {
 	out   swarm.Output
 	title swarm.Title
 	slots []*conn
-	shut  []shut              // by slot
+	shut  []time.Duration     // by slot: until when the path takes nothing
 	files []fileOf            // by swarm.File
 	file  swarm.File          // of the latest piece: the next one is mostly of the same
 	known []sparse[knownFile] // by rendition and chapter
@@ -83,7 +83,7 @@ type knownFile struct {
 func newShoal(p *peer) policy {
 	now := p.w.clock()
 	p.group = new(cc.Group)
-	b := &shoal{p: p, slots: make([]*conn, p.w.cfg.MaxPeers), shut: make([]shut, p.w.cfg.MaxPeers)}
+	b := &shoal{p: p, slots: make([]*conn, p.w.cfg.MaxPeers), shut: make([]time.Duration, p.w.cfg.MaxPeers)}
 	// What is downloaded ahead must fit into half of the cache.
 	ahead := min(p.w.cfg.Ahead, time.Duration(float64(p.cacheBytes()/2)/aheadBytesPerSec*float64(time.Second)))
 	b.core = swarm.New(now, swarm.Config{
@@ -92,8 +92,8 @@ func newShoal(p *peer) policy {
 	b.title = b.core.AddTitle(now, p.w.media.id)
 	b.known = make([]sparse[knownFile], len(p.w.media.renditions))
 	b.budget = func(slot swarm.Peer) int {
-		if s := &b.shut[slot]; p.w.now < s.till {
-			p.blocked = min(p.blocked, s.again)
+		if till := b.shut[slot]; p.w.now < till {
+			p.blocked = min(p.blocked, till)
 			return 0
 		}
 		return p.mayServe(b.slots[slot])
@@ -323,7 +323,7 @@ func (b *shoal) connected(c *conn) bool {
 		return false
 	}
 	mine.slot, b.slots[slot] = slot, c
-	mine.shut, b.shut[slot] = &b.shut[slot], shut{}
+	mine.shut, b.shut[slot] = &b.shut[slot], 0
 	b.core.Joined(b.p.w.clock(), slot, b.title)
 	return true
 }
