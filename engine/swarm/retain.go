@@ -4,14 +4,18 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"shoal/internal/wire"
 )
 
 const (
 	// extentPieces are given up together: the store gives space back by 1 MiB.
 	extentPieces = 16
-	// The cache counts as full while less than fullShare of it is free, and is then
-	// emptied until roomShare is: a look at all that is held pays for several extents.
-	fullShare, roomShare = 1.0 / 128, 1.0 / 64
+	// spareShare of the cache, and spareLeast in any case, is what the store needs for
+	// itself and for what is being written. So much more is given up at once: a look
+	// at all that is held then pays for several extents.
+	spareShare = 64
+	spareLeast = 2 * extentPieces * wire.PieceBytes
 	// keptBehind the playhead stays, for a player that reads again.
 	keptBehind = 10 * time.Second
 	// surelyKept is how much of what it played a peer that uploads surely still has,
@@ -34,7 +38,7 @@ type worth uint8
 
 const (
 	forNobody worth = iota // who is known has passed it
-	spare                  // somebody behind this node has it, too, and needs it longer
+	surplus                // somebody behind this node has it, too, and needs it longer
 	wanted                 // somebody is on the way to it
 )
 
@@ -66,8 +70,8 @@ type follower struct {
 // node has, that which is needed last (Belady's rule). To drop the oldest instead
 // is to drop all of it just before he comes.
 func (c *Core) makeRoom(now time.Time) {
-	full := float64(c.cfg.CacheBytes)
-	if full <= 0 || float64(c.kept) <= full*(1-fullShare) {
+	spare := max(c.cfg.CacheBytes/spareShare, spareLeast)
+	if c.cfg.CacheBytes <= 0 || c.kept <= c.cfg.CacheBytes-spare {
 		return
 	}
 	c.extents, c.crowds = c.extents[:0], c.crowds[:0]
@@ -83,7 +87,7 @@ func (c *Core) makeRoom(now time.Time) {
 		return cmp.Or(cmp.Compare(a.worth, b.worth), cmp.Compare(b.away, a.away), cmp.Compare(a.file, b.file), cmp.Compare(a.first, b.first))
 	})
 	for _, e := range c.extents {
-		if float64(c.kept) <= full*(1-roomShare) {
+		if c.kept <= c.cfg.CacheBytes-2*spare {
 			return
 		}
 		c.out.Drops = append(c.out.Drops, Drop{File: e.file, First: e.first, Count: e.end - e.first})
@@ -175,7 +179,7 @@ func (c *Core) value(e *extent, f *file, w *crowd, at time.Duration) {
 	for _, o := range w.others {
 		behind := len(w.mine) == 0 || o.at < w.last-abreast
 		if e.worth == wanted && behind && o.p.keeps(f, e, o.at-at) {
-			e.worth, e.away = spare, w.last-at
+			e.worth, e.away = surplus, w.last-at
 		}
 	}
 }

@@ -10,8 +10,7 @@ import (
 	"shoal/internal/wire"
 )
 
-// film is a node that watches a title in files of an extent and 30 s each, with a
-// cache for ten of them.
+// film is a node that watches a title in files of an extent and 30 s each.
 type film struct {
 	t     *testing.T
 	core  *Core
@@ -81,22 +80,22 @@ func (f *film) stores(extents ...int) (dropped []int) {
 }
 
 func TestFullCacheGivesUpWhatTheSwarmNeedsLeast(t *testing.T) {
-	const tenExtents = 10 * extentPieces * wire.PieceBytes
+	const elevenExtents = 11*extentPieces*wire.PieceBytes + spareLeast // and nine are left when it is full
 	played := []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}
 
 	t.Run("the oldest, when nobody is known who would want any of it", func(t *testing.T) {
-		f := newFilm(t, tenExtents)
+		f := newFilm(t, elevenExtents)
 		f.watches(12)
 		require.Equal(t, []int{0, 1, 2}, f.stores(played...))
 	})
 	t.Run("what everybody has passed, and then what is wanted last", func(t *testing.T) {
-		f := newFilm(t, tenExtents)
+		f := newFilm(t, elevenExtents)
 		f.watches(12)
 		f.leech("b", 2)
 		require.Equal(t, []int{0, 1, 11}, f.stores(played...))
 	})
 	t.Run("what somebody behind this node has, too, before what only this node has", func(t *testing.T) {
-		f := newFilm(t, tenExtents)
+		f := newFilm(t, elevenExtents)
 		f.watches(12)
 		f.leech("b", 0)
 		middle := f.leech("c", 5)
@@ -105,7 +104,7 @@ func TestFullCacheGivesUpWhatTheSwarmNeedsLeast(t *testing.T) {
 		require.Equal(t, []int{0, 1, 2}, f.stores(played...), "it uploads, and has just played them")
 	})
 	t.Run("not what somebody behind this node has given up himself", func(t *testing.T) {
-		f := newFilm(t, tenExtents)
+		f := newFilm(t, elevenExtents)
 		f.watches(12)
 		f.leech("b", 0)
 		middle := f.leech("c", 5)
@@ -118,19 +117,19 @@ func TestFullCacheGivesUpWhatTheSwarmNeedsLeast(t *testing.T) {
 		require.Equal(t, []int{0, 3, 4}, f.stores(played...), "all have passed the first")
 	})
 	t.Run("what somebody before this node has is kept: he drops it first", func(t *testing.T) {
-		f := newFilm(t, tenExtents)
+		f := newFilm(t, elevenExtents)
 		f.watches(12)
 		f.leech("b", 2)
 		f.announces(f.leech("c", 20), 0, 5)
 		require.Equal(t, []int{0, 1, 11}, f.stores(played...))
 	})
 	t.Run("never what is being read", func(t *testing.T) {
-		f := newFilm(t, tenExtents)
+		f := newFilm(t, elevenExtents)
 		f.core.Want(f.now, Want{ID: 1, File: f.files[1], Length: wire.PieceBytes})
 		require.Equal(t, []int{0, 2, 3}, f.stores(played...))
 	})
 	t.Run("never what is about to be played, or has just been", func(t *testing.T) {
-		f := newFilm(t, tenExtents)
+		f := newFilm(t, elevenExtents)
 		f.watches(0)
 		require.Equal(t, []int{11, 10, 9}, f.stores(2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0, 1), "the farthest ahead goes, for it is wanted last")
 	})
@@ -142,14 +141,15 @@ func TestFullCacheGivesUpWhatTheSwarmNeedsLeast(t *testing.T) {
 }
 
 func TestWhatIsGivenUpIsAnnounced(t *testing.T) {
-	f := newFilm(t, 4*extentPieces*wire.PieceBytes)
+	f := newFilm(t, 3*extentPieces*wire.PieceBytes+spareLeast)
 	f.watches(12)
 	slot := f.leech("b", 2)
-	require.Equal(t, []int{0}, f.stores(0, 1, 2, 3))
+	require.Equal(t, []int{0, 1, 3}, f.stores(0, 1, 2, 3))
 	require.False(t, f.core.files[f.files[0]].stored.HasAny(0, extentPieces))
-	require.Contains(t, f.out.Control, ControlMessage{Peer: slot, Message: wire.HaveDelta{
-		Runs: []wire.HaveRun{{Handle: 0, Change: wire.Evicted, Count: extentPieces}},
-	}})
+	lost := func(handle uint16) wire.HaveRun {
+		return wire.HaveRun{Handle: handle, Change: wire.Evicted, Count: extentPieces}
+	}
+	require.Contains(t, f.out.Control, ControlMessage{Peer: slot, Message: wire.HaveDelta{Runs: []wire.HaveRun{lost(0), lost(1)}}})
 }
 
 func TestInterestOfAReadIsWhatItReads(t *testing.T) {
