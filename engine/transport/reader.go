@@ -25,7 +25,7 @@ func (e *Endpoint) readLoop() {
 	s := e.pools.slab()
 	warned := false
 	for {
-		n, err := e.socket.read(s)
+		n, full, err := e.socket.read(s)
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
@@ -49,7 +49,7 @@ func (e *Endpoint) readLoop() {
 			bytes += len(s.messages[i].data)
 		}
 		s = e.demultiplex(s, n)
-		if bytes <= smallBatchBytes {
+		if !full && bytes <= smallBatchBytes {
 			time.Sleep(readGrain)
 		}
 	}

@@ -71,8 +71,9 @@ type slab struct {
 // A socket reads and writes in batches. read is called by one goroutine,
 // write by any.
 type socket interface {
-	// read blocks until something arrives, fills s and returns the number of messages.
-	read(s *slab) (int, error)
+	// read blocks until something arrives, fills s and returns the number of
+	// messages; full says that no more had room, so that more may be waiting.
+	read(s *slab) (n int, full bool, err error)
 	// write sends what it can and counts the rest: loss is normal on UDP. An
 	// error means that the socket is closed.
 	write(out []Outgoing) error

@@ -126,7 +126,7 @@ func (s *linuxSocket) useECN(fd int) {
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1)
 }
 
-func (s *linuxSocket) read(sl *slab) (int, error) {
+func (s *linuxSocket) read(sl *slab) (kept int, full bool, err error) {
 	slot := datagramSlotBytes
 	if s.offloadReceive {
 		slot = coalescedBytes
@@ -138,9 +138,8 @@ func (s *linuxSocket) read(sl *slab) (int, error) {
 	n, err := s.batch.ReadBatch(s.in, 0)
 	s.counters.receiveCalls.Add(1)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	kept := 0
 	for i := range s.in[:n] {
 		m := &s.in[i]
 		if m.Flags&unix.MSG_TRUNC != 0 {
@@ -162,7 +161,7 @@ func (s *linuxSocket) read(sl *slab) (int, error) {
 		}
 		kept++
 	}
-	return kept, nil
+	return kept, n == len(s.in), nil
 }
 
 // ancillary returns the size of coalesced datagrams, 0 if there is one only, and

@@ -18,23 +18,23 @@ func newPortableSocket(conn *net.UDPConn, c *counters) *portableSocket {
 	return &portableSocket{conn: conn, counters: c}
 }
 
-func (s *portableSocket) read(sl *slab) (int, error) {
+func (s *portableSocket) read(sl *slab) (count int, full bool, err error) {
 	buf := sl.buf[:datagramSlotBytes]
 	n, from, err := s.conn.ReadFromUDPAddrPort(buf)
 	s.counters.receiveCalls.Add(1)
 	if err != nil {
 		if isTruncated(err) {
 			s.counters.oversize.Add(1)
-			return 0, nil
+			return 0, true, nil
 		}
-		return 0, err
+		return 0, false, err
 	}
 	if n == len(buf) {
 		s.counters.oversize.Add(1)
-		return 0, nil
+		return 0, true, nil
 	}
 	sl.messages[0] = received{data: buf[:n], segment: n, from: unmapped(from)}
-	return 1, nil
+	return 1, true, nil
 }
 
 func (s *portableSocket) write(out []Outgoing) error {
