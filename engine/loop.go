@@ -120,7 +120,7 @@ func newLoop(e *Engine, now time.Time) *loop {
 		e: e,
 		core: swarm.New(now, swarm.Config{
 			Ahead: e.cfg.Ahead, MaxPeers: e.cfg.MaxPeers, MaxFetches: e.cfg.MaxFetches,
-			NoUpload: e.cfg.NoUpload, Seed: e.cfg.Seed,
+			CacheBytes: e.cfg.CacheBytes, NoUpload: e.cfg.NoUpload, Seed: e.cfg.Seed,
 		}),
 		contents:   make(map[swarm.File]*content),
 		byRoot:     make(map[manifest.Root]*content),
@@ -257,7 +257,7 @@ func sooner(a, b time.Time) time.Time {
 func (l *loop) act(now time.Time) bool {
 	o := &l.out
 	busy := len(o.Requests)+len(o.Cancels)+len(o.Busies)+len(o.Caps)+len(o.Control)+len(o.Fetches)+len(o.FetchCancel)+
-		len(o.Verify)+len(o.Load)+len(o.Release)+len(o.Connect)+len(o.Disconnect)+len(o.WantsFailed)+len(o.Events) > 0
+		len(o.Verify)+len(o.Load)+len(o.Release)+len(o.Drops)+len(o.Connect)+len(o.Disconnect)+len(o.WantsFailed)+len(o.Events) > 0
 	if !busy {
 		return false
 	}
@@ -291,6 +291,9 @@ func (l *loop) act(now time.Time) bool {
 	}
 	for _, pc := range o.Release {
 		l.dropAssembly(pc)
+	}
+	if len(o.Drops) > 0 {
+		l.dropPieces(now, o.Drops)
 	}
 	for _, w := range o.WantsFailed {
 		if r := l.readers[w.ID]; r != nil {

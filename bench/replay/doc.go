@@ -70,8 +70,8 @@
 //     of scheduling (at most 50 ms while it needs anything).
 //   - A node's loop runs when an input comes, but not more often than every
 //     loopGrain: what comes meanwhile waits for it.
-//   - Hashing and storing a piece take storeDelay. The cache drops what lies
-//     farthest behind the playhead.
+//   - Hashing and storing a piece take storeDelay. The cache drops what the
+//     core gives up, else what lies farthest behind the playhead.
 //
 // # What is not modelled
 //

@@ -201,22 +201,31 @@ func (p *peer) evict() {
 
 // drop forgets the pieces of a segment until no more than limit is held.
 func (p *peer) drop(r *rendition, seg int, limit int64) {
+	for i := r.firstPiece(seg); i < r.firstPiece(seg+1) && p.heldSize > limit; i++ {
+		if p.unhold(i) {
+			p.policy.evicted(i)
+		}
+	}
+}
+
+// unhold takes a piece out of the cache; true if it was there.
+func (p *peer) unhold(i uint32) bool {
+	r := p.w.media.of(i)
+	seg := r.segmentOf(i)
 	c := seg / r.m.perFile
 	h := p.shelves[r.id].at(c)
 	if h == nil {
-		return
+		return false
 	}
 	ch := r.chapter(c)
-	for i := r.firstPiece(seg); i < r.firstPiece(seg+1) && p.heldSize > limit; i++ {
-		at := i - ch.first
-		if h.bits[at>>6]&(1<<(at&63)) == 0 {
-			continue
-		}
-		h.bits[at>>6] &^= 1 << (at & 63)
-		h.pieces[seg-ch.firstSeg]--
-		p.heldSize -= wire.PieceBytes
-		p.policy.evicted(i)
+	at := i - ch.first
+	if h.bits[at>>6]&(1<<(at&63)) == 0 {
+		return false
 	}
+	h.bits[at>>6] &^= 1 << (at & 63)
+	h.pieces[seg-ch.firstSeg]--
+	p.heldSize -= wire.PieceBytes
+	return true
 }
 
 // holdsSegment tells whether the peer has all of a segment, of the rendition

@@ -87,7 +87,7 @@ func newShoal(p *peer) policy {
 	// What is downloaded ahead must fit into half of the cache.
 	ahead := min(p.w.cfg.Ahead, time.Duration(float64(p.cacheBytes()/2)/aheadBytesPerSec*float64(time.Second)))
 	b.core = swarm.New(now, swarm.Config{
-		Ahead: ahead, MaxPeers: p.w.cfg.MaxPeers, NoUpload: p.s.UpKbps <= 0, Seed: p.rng.Uint64(),
+		Ahead: ahead, MaxPeers: p.w.cfg.MaxPeers, CacheBytes: p.cacheBytes(), NoUpload: p.s.UpKbps <= 0, Seed: p.rng.Uint64(),
 	})
 	b.title = b.core.AddTitle(now, p.w.media.id)
 	b.known = make([]sparse[knownFile], len(p.w.media.renditions))
@@ -485,6 +485,11 @@ func (b *shoal) act(now time.Time) bool {
 	}
 	for _, pc := range o.Verify {
 		p.w.events.push(p.w.now+storeDelay, evStored, p).piece = b.number(pc)
+	}
+	for _, d := range o.Drops {
+		for i := range d.Count {
+			p.unhold(b.number(swarm.Piece{File: d.File, Index: d.First + i}))
+		}
 	}
 	for _, pc := range o.Load {
 		b.core.Readable(now, pc, true)

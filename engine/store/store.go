@@ -2,7 +2,7 @@
 //
 // The cache is made of extents: 16 neighbouring pieces (1 MiB) of one file, one disk file each, so that a title
 // larger than the cache can be watched through it and eviction gives disk space back at once. The least recently
-// used extent goes first; extents near a playhead (Protect) go last.
+// used extent goes first, unless its owner knows better (Drop); extents near a playhead (Protect) go last.
 //
 // Nothing is assumed of how the process ended. What is found on disk at start is only Recovered: it must be read,
 // verified against the manifest and confirmed before Has is true for it. A CRC per piece recognizes torn and rotten
@@ -384,6 +384,28 @@ func (s *Store) Protect(root [32]byte, first, last uint32, until time.Time) {
 	f := s.fileOf(root)
 	f.protect(window{first: first / piecesPerExtent, last: last / piecesPerExtent, until: until}, time.Now())
 	s.sweepFiles()
+}
+
+// Drop evicts the extents of pieces [first, last] now, so that there is room for others. One that is in use stays, as
+// the next to go.
+func (s *Store) Drop(root [32]byte, first, last uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for index := first / piecesPerExtent; index <= last/piecesPerExtent; index++ {
+		for t := range s.pools {
+			f := s.files[root] // evict lets go of s.mu
+			if s.closed || f == nil {
+				return
+			}
+			switch e := f.extents[t][index]; {
+			case e == nil:
+			case e.refs > 0:
+				s.pools[t].lru.MoveToBack(e.element)
+			default:
+				s.evict(e)
+			}
+		}
+	}
 }
 
 // Stats returns a snapshot.

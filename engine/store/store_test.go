@@ -235,6 +235,25 @@ func TestLeastRecentlyUsedExtentGoesFirst(t *testing.T) {
 	})
 }
 
+func TestWhatIsDroppedMakesRoomAtOnce(t *testing.T) {
+	eachMode(t, func(t *testing.T, cfg Config) {
+		cfg.Bytes = 4 * (extentHeaderBytes + extentDataBytes)
+		w := open(t, cfg)
+		const fileBytes = 100 * mib
+		for p := range uint32(4 * 16) {
+			w.put(rootOf(1), fileBytes, p)
+		}
+		w.Drop(rootOf(1), 20, 47) // extents are given up whole
+		w.wantGone(rootOf(1), 16, 31, 32, 47)
+		w.wantHeld(rootOf(1), fileBytes, 0, 15, 48, 63)
+		require.Len(t, w.evicted[rootOf(1)], 32, "each piece is told")
+		require.Equal(t, cfg.Bytes/2, w.Stats().Bytes)
+		w.Drop(rootOf(1), 16, 47)
+		w.Drop(rootOf(2), 0, 15)
+		require.Equal(t, uint64(32), w.Stats().Evicted, "what is not there is no matter")
+	})
+}
+
 func TestExtentsNearThePlayheadGoLast(t *testing.T) {
 	eachMode(t, func(t *testing.T, cfg Config) {
 		cfg.Bytes = 4 * (extentHeaderBytes + extentDataBytes)

@@ -74,6 +74,9 @@ type Config struct {
 	MaxPeers int
 	// MaxFetches bounds concurrent CDN fetches. Default 4.
 	MaxFetches int
+	// CacheBytes is what the shell's store has room for: the core says what is to
+	// be given up when it is nearly full. Default 0: the shell decides that alone.
+	CacheBytes int64
 	// NoUpload refuses every request of others.
 	NoUpload bool
 	// Seed makes tie-breaking and exploration reproducible.
@@ -218,7 +221,9 @@ type Output struct {
 	// Load: a leech asked for these pieces; read them and answer with Readable.
 	Load []Piece
 	// Release: the buffers of these unfinished pieces are no longer needed.
-	Release     []Piece
+	Release []Piece
+	// Drops: the store gives these pieces up. The core has forgotten them.
+	Drops       []Drop
 	Connect     []Connect
 	Disconnect  []Disconnect
 	WantsFailed []WantFailed

@@ -65,11 +65,32 @@ func (c *Core) interestIn(now time.Time, ti Title) interest {
 	for _, w := range c.wants {
 		for _, pl := range c.files[w.File].places {
 			if pl.title == ti {
-				add(pl.from, pl.to) // both zero for what has no place in time
+				add(c.mediaRange(pl, w))
 			}
 		}
 	}
 	return in
+}
+
+// mediaRange returns the media time of an open read; both zero where it has none.
+// A file may be a whole film, and who hears of an interest takes it for about
+// where the playhead is.
+func (c *Core) mediaRange(pl place, w *want) (from, to time.Duration) {
+	if tr := c.titles[pl.title].track(pl.track); pl.timed && tr != nil {
+		for _, s := range tr.window(pl.from, pl.to) {
+			if s.file != w.File || s.offset+s.length <= w.Offset || s.offset >= w.Offset+w.Length {
+				continue
+			}
+			if to == 0 {
+				from = s.start
+			}
+			to = s.start + s.dur
+		}
+	}
+	if to == 0 {
+		return pl.from, pl.to
+	}
+	return from, to
 }
 
 // tellInterest tells a peer of an interest, if it does not know it well enough.
@@ -116,7 +137,7 @@ func (c *Core) send(slot Peer, m wire.Control) {
 }
 
 // interested takes a leech's interest and announces what we have of it.
-func (c *Core) interested(p *peer, m wire.Interest) {
+func (c *Core) interested(now time.Time, p *peer, m wire.Interest) {
 	i := slices.IndexFunc(c.titles, func(t *title) bool { return t.id == m.Title })
 	if i < 0 || !p.in(Title(i)) {
 		c.garbage(p, dropNotJoined)
@@ -124,8 +145,9 @@ func (c *Core) interested(p *peer, m wire.Interest) {
 	}
 	in := interest{
 		title: Title(i), active: m.Active,
-		from: time.Duration(m.FromMillis) * time.Millisecond,
-		to:   time.Duration(m.ToMillis) * time.Millisecond,
+		from:  time.Duration(m.FromMillis) * time.Millisecond,
+		to:    time.Duration(m.ToMillis) * time.Millisecond,
+		heard: c.at(now),
 	}
 	p.interest = slices.DeleteFunc(p.interest, func(o interest) bool { return o.title == in.title })
 	p.interest = append(p.interest, in)

@@ -67,6 +67,10 @@ type Core struct {
 	cdnDown   outage
 	suspects  []suspicion
 
+	kept    int64 // bytes that are stored
+	extents []extent
+	crowds  []crowd // by title
+
 	// Since the last batch of deltas: stored, evicted, asked of the CDN.
 	fresh, gone, coming []Piece
 	runs                []wire.HaveRun
@@ -116,6 +120,7 @@ func (c *Core) Advance(now time.Time) {
 	if c.dirty || !now.Before(c.refresh) {
 		c.refreshNeeds(now)
 		c.updateInterests(now)
+		c.makeRoom(now)
 		c.dirty, c.moved = false, true
 		c.refresh = now.Add(refreshEvery)
 	}
@@ -230,7 +235,7 @@ func (c *Core) Drain(out *Output) {
 	o := &c.out
 	o.Requests, o.Cancels, o.Busies, o.Caps = o.Requests[:0], o.Cancels[:0], o.Busies[:0], o.Caps[:0]
 	o.Control, o.Fetches, o.FetchCancel = o.Control[:0], o.Fetches[:0], o.FetchCancel[:0]
-	o.Verify, o.Load, o.Release = o.Verify[:0], o.Load[:0], o.Release[:0]
+	o.Verify, o.Load, o.Release, o.Drops = o.Verify[:0], o.Load[:0], o.Release[:0], o.Drops[:0]
 	o.Connect, o.Disconnect = o.Connect[:0], o.Disconnect[:0]
 	o.WantsFailed, o.Events = o.WantsFailed[:0], o.Events[:0]
 }

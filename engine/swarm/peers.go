@@ -69,6 +69,7 @@ type interest struct {
 	title    Title
 	from, to time.Duration
 	active   bool
+	heard    time.Duration // since the core's epoch
 }
 
 func (p *peer) in(t Title) bool { return slices.Contains(p.titles, t) }
@@ -274,7 +275,7 @@ func (c *Core) Control(now time.Time, slot Peer, m wire.Control) {
 	}
 	switch m := m.(type) {
 	case wire.Interest:
-		c.interested(p, m)
+		c.interested(now, p, m)
 	case wire.Have:
 		c.has(now, p, m)
 	case wire.HaveDelta:

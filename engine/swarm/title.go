@@ -233,6 +233,7 @@ func (c *Core) Stored(now time.Time, pc Piece) {
 		c.settled(now, pc)
 	}
 	if f.stored.Add(pc.Index, f.pieces) {
+		c.kept += int64(wire.PieceSize(f.length, pc.Index))
 		c.fresh = append(c.fresh, pc)
 	}
 }
@@ -245,6 +246,7 @@ func (c *Core) Evicted(_ time.Time, pc Piece) {
 		f.sources[pc.Index] = 0
 	}
 	if f.stored.Remove(pc.Index) {
+		c.kept -= int64(wire.PieceSize(f.length, pc.Index))
 		c.gone = append(c.gone, pc)
 	}
 	c.dirty = true

@@ -61,6 +61,12 @@ func (s *Set) HasRange(from, to uint32) bool {
 	return all
 }
 
+// HasAny reports whether any of [from, to) is in the set.
+func (s *Set) HasAny(from, to uint32) (any bool) {
+	s.each(from, min(to, uint32(len(s.words))*64), func(w int, mask uint64) { any = any || s.words[w]&mask != 0 })
+	return any
+}
+
 // Empty reports whether nothing is in the set.
 func (s *Set) Empty() bool {
 	for _, w := range s.words {

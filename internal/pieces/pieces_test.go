@@ -45,12 +45,14 @@ func TestSetIsLikeAMap(t *testing.T) {
 		})
 		from := piece.Draw(t, "from")
 		to := rapid.Uint32Range(from, count).Draw(t, "end")
-		all := true
+		all, some := true, false
 		for i := from; i < to; i++ {
 			require.Equal(t, want[i], s.Has(i))
-			all = all && want[i]
+			all, some = all && want[i], some || want[i]
 		}
 		require.Equal(t, all, s.HasRange(from, to))
+		require.Equal(t, some, s.HasAny(from, to))
+		require.False(t, s.HasAny(count+1000, count+2000))
 		require.False(t, s.Has(count+1000))
 	})
 }

@@ -28,6 +28,7 @@ const sessionsMax = 10_000_000
 // GeneratedColumns are the optional columns of the sessions that Generate makes.
 var GeneratedColumns = []int{
 	ColKind, ColBitrate, ColTitleLength, ColPosition, ColISP, ColRegion, ColNAT, ColDown, ColUp, ColRTT, ColLinger, ColCache,
+	ColUploads, // who reads them would else draw it again, of those whose lines carry something
 }
 
 // Validate says what is wrong with g.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"flag"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -81,6 +82,14 @@ func TestGeneratedSessionsFollowTheProfile(t *testing.T) {
 	require.Len(t, perTitle, 7)
 	require.InDelta(t, 0.32, float64(never)/n, 0.02, "who never uploads")
 	require.InDelta(t, 0.5, float64(short)/n, 0.02, "half stay shorter than the median")
+}
+
+func TestGeneratedSessionsAreNotDrawnAgain(t *testing.T) {
+	p := profile(t, "default")
+	rng := rand.New(rand.NewPCG(1, 2))
+	for _, s := range readAll(t, generate(t, Synthetic{Profile: p, Seed: 7, Sessions: 500}), Options{}) {
+		require.Equal(t, s, p.Draw(rng, s))
+	}
 }
 
 func TestGeneratorRefusesWhatItCannotMake(t *testing.T) {
