@@ -68,7 +68,7 @@ type pathModel struct {
 	rttMin      windowedMin
 	rttBase     windowedMin
 	standingMax windowedMax
-	ackBytes    float64                       // acknowledged at once, mean over bytes
+	ackBytes    float64                       // acknowledged at once: the mean of a round, over some eight
 	standing    [standingRounds]time.Duration // least RTT of the last rounds, newest first; 0: none
 	smoothed    time.Duration
 	recent      time.Duration // smoothed over a few ACKs: what lost packets met, too
@@ -166,7 +166,7 @@ func (m *pathModel) endRound(at int64, delivered uint64) {
 	if elapsed := time.Duration(at - m.roundAt); elapsed > 0 && m.roundAt > 0 {
 		m.roundRate = m.roundBytes / elapsed.Seconds()
 	}
-	m.ackBytes = ewma(m.ackBytes, m.roundBytes/float64(max(m.roundAcks, 1)), 8)
+	m.ackBytes = ewma(m.ackBytes, min(m.roundBytes/float64(max(m.roundAcks, 1)), maxAckedAtOnce), 8)
 	m.roundAt, m.roundBytes, m.roundAcks = at, 0, 0
 	m.stretch.endRound()
 	copy(m.standing[1:], m.standing[:])

@@ -138,6 +138,9 @@ func checkBooks(rt *rapid.T, s *Scheduler) {
 		if task.state <= stateActive && task.open() != 0 {
 			require.Equal(rt, task.holders, task.holders.and(s.wanted), "a holder would not be asked")
 		}
+		if task.state == stateActive && task.open() != 0 {
+			require.True(rt, s.opened, "nobody would look at the piece")
+		}
 		for h := task.holders; !h.Empty(); {
 			holds[h.Pop()]++
 		}

@@ -49,7 +49,7 @@ func parseCalibrate(args []string, usage io.Writer) (o calibrateOptions, err err
 		names = append(names, v)
 		return nil
 	})
-	fs.IntVar(&o.runs, "runs", 3, "runs of each, with seeds from 1; medians are taken")
+	fs.IntVar(&o.runs, "runs", 5, "runs of each, with seeds from 1; medians are taken")
 	fs.StringVar(&o.path, "file", completionsPath, "`FILE` of what was measured")
 	fs.BoolVar(&o.recorded, "recorded", false, "measure nothing: compare with what is in the file")
 	if err := parse(fs, args, calibrateUsage, usage); err != nil {
