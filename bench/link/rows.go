@@ -27,7 +27,10 @@ const (
 // buffers are in bandwidth-delay products.
 var buffers = []string{"0.5", "1", "4"}
 
-const tracesRow = "traces"
+const (
+	tracesRow = "traces"
+	onTraces  = " --rtt 40ms --seconds 40 --flow "
+)
 
 // rows are the targets of congestion control, in the order of the table.
 var rows = []row{
@@ -160,12 +163,12 @@ func judgeTraces(m *measurer) []check {
 	var shares, queues []float64
 	command := ""
 	for _, name := range tracesUsed {
-		link := "--trace " + filepath.Join(m.traces, name) + " --rtt 40ms --seconds 40 --flow "
+		link := "--trace " + filepath.Join(m.traces, name) + onTraces
 		fast, bbr := m.of(link+"shoal-fast").flow(0), m.of(link+"tcp-bbr").flow(0)
 		shares = append(shares, ratio(fast.CapacityShare, bbr.CapacityShare))
 		queues = append(queues, ratio(fast.QueueMillisP95, bbr.QueueMillisP95))
 		if slices.Min(shares) == shares[len(shares)-1] {
-			command = link + "shoal-fast" // the least favourable one
+			command = "--trace TRACES/" + name + onTraces + "shoal-fast" // the least favourable one
 		}
 	}
 	return []check{
