@@ -9,7 +9,7 @@
 // data early; it proves nothing about authenticity, which is the manifest's job.
 //
 // The store does no hashing, knows no titles and starts no goroutine. All methods are safe for concurrent use.
-// Put, Get and Discard touch the disk and may wait for it: call them from workers, not from the engine's loop. Has,
+// Put, Get, Drop and Discard touch the disk and may wait for it: call them from workers, not from the engine's loop. Has,
 // Confirm, Recovered, Protect and Stats take one short lock.
 package store
 
@@ -56,9 +56,9 @@ type Config struct {
 	FallbackBytes int64
 	// Logger gets the one warning when the disk fails. Default: discard.
 	Logger *slog.Logger
-	// OnEvict is told each confirmed piece that the cache dropped by itself. It is called without locks, on the
-	// goroutine of the Put that needed room (or of the Get that found the piece damaged), so it may block, but
-	// then so does that call. A piece may be evicted before the Put that stored it has returned to its caller:
+	// OnEvict is told each confirmed piece that the cache dropped. It is called without locks, on the goroutine of
+	// the Put that needed room, of the Drop that asked for it, or of the Get that found the piece damaged, so it may
+	// block, but then so does that call. A piece may be evicted before the Put that stored it has returned to its caller:
 	// who records "stored" elsewhere asks Has when doing so.
 	OnEvict func(root [32]byte, piece uint32)
 }
@@ -386,8 +386,8 @@ func (s *Store) Protect(root [32]byte, first, last uint32, until time.Time) {
 	s.sweepFiles()
 }
 
-// Drop evicts the extents of pieces [first, last] now, so that there is room for others. One that is in use stays, as
-// the next to go.
+// Drop evicts the extents of pieces [first, last] now, so that there is room for others, and tells OnEvict what has
+// gone. One that is near a playhead (Protect) stays; so does one that is in use, as the next to go.
 func (s *Store) Drop(root [32]byte, first, last uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -397,8 +397,10 @@ func (s *Store) Drop(root [32]byte, first, last uint32) {
 			if s.closed || f == nil {
 				return
 			}
-			switch e := f.extents[t][index]; {
-			case e == nil:
+			e := f.extents[t][index]
+			_, protected := f.distance(index, time.Now())
+			switch {
+			case e == nil || protected:
 			case e.refs > 0:
 				s.pools[t].lru.MoveToBack(e.element)
 			default:
