@@ -269,6 +269,10 @@ func TestFileLargerThanTheCacheIsReadThrough(t *testing.T) {
 		"the store obeys the core, which keeps more room than the store by itself")
 }
 
+func TestCoreGivesUpWholeExtentsOfTheStore(t *testing.T) {
+	require.Equal(t, store.ExtentPieces, swarm.ExtentPieces)
+}
+
 func TestWhatIsGivenUpIsForgottenWhenItHasGone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 2, 300<<10)

@@ -49,7 +49,7 @@ const (
 
 	// behind is how much before the playhead is protected in the cache, for a
 	// short step back.
-	behind = 10 * time.Second
+	behind = swarm.KeptBehind
 
 	// upkeepEvery is how often windows before the playheads slide.
 	upkeepEvery = time.Second

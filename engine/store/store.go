@@ -35,8 +35,9 @@ const (
 	// MinBytes is the least useful cache: a few extents, so that what is read and what is written fit together.
 	MinBytes = 4 * (extentHeaderBytes + extentDataBytes)
 
-	piecesPerExtent = 16
-	extentDataBytes = piecesPerExtent * wire.PieceBytes
+	// ExtentPieces are the pieces of an extent.
+	ExtentPieces    = 16
+	extentDataBytes = ExtentPieces * wire.PieceBytes
 
 	// Disk blocks are counted whole, as the file system allocates them; an extent costs a block for its header.
 	blockBytes = 4096
@@ -382,7 +383,7 @@ func (s *Store) Protect(root [32]byte, first, last uint32, until time.Time) {
 		return
 	}
 	f := s.fileOf(root)
-	f.protect(window{first: first / piecesPerExtent, last: last / piecesPerExtent, until: until}, time.Now())
+	f.protect(window{first: first / ExtentPieces, last: last / ExtentPieces, until: until}, time.Now())
 	s.sweepFiles()
 }
 
@@ -391,7 +392,7 @@ func (s *Store) Protect(root [32]byte, first, last uint32, until time.Time) {
 func (s *Store) Drop(root [32]byte, first, last uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for index := first / piecesPerExtent; index <= last/piecesPerExtent; index++ {
+	for index := first / ExtentPieces; index <= last/ExtentPieces; index++ {
 		for t := range s.pools {
 			f := s.files[root] // evict lets go of s.mu
 			if s.closed || f == nil {

@@ -10,16 +10,16 @@ import (
 )
 
 const (
-	// extentPieces are given up together: the store gives space back by 1 MiB.
-	extentPieces = 16
+	// ExtentPieces are given up together: the store's, which gives space back by 1 MiB.
+	ExtentPieces = 16
 	// spareShare of the cache, and spareLeast unless the cache is small, is what the
 	// store needs for itself and for what is being written. So much more is given up
 	// at once: a look at all that is held then pays for several extents.
 	spareShare = 64
-	spareLeast = 2 * extentPieces * wire.PieceBytes
+	spareLeast = 2 * ExtentPieces * wire.PieceBytes
 	spareMost  = 8 // the share of a small cache
-	// keptBehind the playhead stays, for a player that reads again.
-	keptBehind = 10 * time.Second
+	// KeptBehind the playhead stays, for a player that reads again.
+	KeptBehind = 10 * time.Second
 	// surelyKept is how much of what it played a peer that uploads surely still has,
 	// where it has not said what it has: half of what the smallest usual cache holds
 	// of a film.
@@ -171,8 +171,8 @@ func (in interest) playhead(at time.Duration) time.Duration {
 // several titles is worth what it is in the one that needs it most.
 func (c *Core) weigh(id File, f *file) {
 	begin := len(c.extents)
-	for first := uint32(0); first < f.pieces; first += extentPieces {
-		c.extents = append(c.extents, extent{file: id, first: first, end: min(first+extentPieces, f.pieces)})
+	for first := uint32(0); first < f.pieces; first += ExtentPieces {
+		c.extents = append(c.extents, extent{file: id, first: first, end: min(first+ExtentPieces, f.pieces)})
 	}
 	extents := c.extents[begin:]
 	for _, pl := range f.places {
@@ -197,13 +197,13 @@ func (c *Core) spansOf(id File, pl place) []span {
 	if !pl.timed || tr == nil {
 		return nil
 	}
-	c.spans = append(c.spans, make([]span, (f.pieces+extentPieces-1)/extentPieces)...)
+	c.spans = append(c.spans, make([]span, (f.pieces+ExtentPieces-1)/ExtentPieces)...)
 	for _, seg := range tr.window(pl.from, pl.to) {
 		if seg.file != id {
 			continue
 		}
 		first, end := f.pieceRange(seg.offset, seg.length)
-		for i := first / extentPieces; i*extentPieces < end; i++ {
+		for i := first / ExtentPieces; i*ExtentPieces < end; i++ {
 			s := &c.spans[i]
 			if s.to == 0 || seg.start < s.from {
 				s.from = seg.start
@@ -229,7 +229,7 @@ func (c *Core) beingRead(e extent) bool {
 func (c *Core) valueAt(s span, w *crowd, f *file, e *extent) value {
 	mine, others := never, never
 	for _, h := range w.mine {
-		if s.to > h-keptBehind && s.from < h+c.cfg.Ahead {
+		if s.to > h-KeptBehind && s.from < h+c.cfg.Ahead {
 			return value{worth: inUse}
 		}
 		mine = min(mine, s.until(h))
