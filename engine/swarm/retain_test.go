@@ -199,6 +199,7 @@ func TestStoreThatKeepsAllIsNotAskedAtEveryTurn(t *testing.T) {
 	f.keepsAll = true
 	require.Equal(t, []int{0}, f.stores(0, 1))
 	f.put(f.files[2], 0)
+	f.watches(12) // the needs are worked out at once
 	require.Empty(t, f.advance(refreshEvery/2), "it has just been asked")
 	require.Equal(t, []Drop{
 		{File: f.files[0], Count: ExtentPieces}, {File: f.files[1], Count: ExtentPieces},
