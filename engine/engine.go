@@ -44,7 +44,7 @@ type Engine struct {
 	closing  sync.Once
 
 	hashJobs    *queue[hashJob]
-	putJobs     *queue[putJob]
+	storeJobs   *queue[storeJob]
 	loadJobs    *queue[loadJob]
 	protectJobs chan protectJob
 	recoverJobs *queue[recoverJob]
@@ -90,7 +90,7 @@ func New(cfg Config) (*Engine, error) {
 		inbox:       make(chan func(time.Time), inboxSize),
 		loopDone:    make(chan struct{}),
 		hashJobs:    newQueue[hashJob](),
-		putJobs:     newQueue[putJob](),
+		storeJobs:   newQueue[storeJob](),
 		loadJobs:    newQueue[loadJob](),
 		recoverJobs: newQueue[recoverJob](),
 		protectJobs: make(chan protectJob, protectQueue),
@@ -186,11 +186,11 @@ func (e *Engine) startWorkers() {
 		e.spawn(e.hashWorker)
 	}
 	// Two readers of the store: one piece on its way from a disk must not hold
-	// up one that is in the page cache. One writer; see putWorker.
+	// up one that is in the page cache. One writer; see storeWriter.
 	for range 2 {
 		e.spawn(e.loadWorker)
 	}
-	e.spawn(e.putWorker)
+	e.spawn(e.storeWriter)
 	e.spawn(e.recoverWorker)
 	e.spawn(e.protectWorker)
 	if e.cfg.CacheDir != "" {
@@ -224,7 +224,7 @@ func (e *Engine) Close() error {
 		e.hashJobs.close()
 		e.loadJobs.close()
 		e.recoverJobs.close()
-		e.putJobs.finish()
+		e.storeJobs.finish()
 		e.work.Wait()
 		e.closeParts()
 		e.closeSubscribers()

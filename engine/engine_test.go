@@ -269,6 +269,48 @@ func TestFileLargerThanTheCacheIsReadThrough(t *testing.T) {
 		"the store obeys the core, which keeps more room than the store by itself")
 }
 
+func TestCoreGivesUpWholeExtentsOfTheStore(t *testing.T) {
+	require.Equal(t, store.ExtentPieces, swarm.ExtentPieces)
+}
+
+func TestWhatIsGivenUpIsForgottenWhenItHasGone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2, 300<<10)
+	e := w.peer("dropper", nil)
+	contents := make([]*content, 2)
+	for i := range contents {
+		f := w.file(e, i)
+		_, err := readAll(f, OpenOptions{})
+		require.NoError(t, err)
+		contents[i] = f.content
+	}
+	w.holds(e, 2*5)
+	e.store.Protect(contents[0].root, 0, 4, time.Now().Add(time.Hour))
+	states := make([]string, 2)
+	look := func() {
+		for i, c := range contents {
+			states[i] = string(e.loop.core.PieceStates(c.handle, 0, c.length, nil))
+		}
+	}
+	require.True(t, e.post(func(time.Time) {
+		for range 3 { // the core asks again while the store is at it
+			e.loop.dropPieces([]swarm.Drop{{File: contents[0].handle, Count: 5}, {File: contents[1].handle, Count: 5}})
+		}
+		look()
+	}))
+	w.eventually("the store drops what it may", func() bool {
+		seen := make(chan bool, 1)
+		require.True(t, e.post(func(time.Time) { seen <- e.loop.dropping }))
+		return !<-seen
+	})
+	require.Equal(t, []string{"CCCCC", "CCCCC"}, states, "it is still there")
+	done := make(chan struct{})
+	require.True(t, e.post(func(time.Time) { look(); close(done) }))
+	<-done
+	require.Equal(t, []string{"CCCCC", "....."}, states, "the playhead's stays")
+	require.Equal(t, 5, e.Status().Cache.Pieces, "as the store has it")
+}
+
 func TestEventsEndWithContextAndEngine(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1, 1000)

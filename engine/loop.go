@@ -60,6 +60,7 @@ type loop struct {
 	residents  *residents
 	suspects   []suspect
 	putting    int        // pieces on their way to the store
+	dropping   bool       // the store is giving up pieces
 	heldBack   []question // of readers, while the store is behind
 	arrivals   []arrival  // of the batch at hand
 	waiting    map[swarm.Piece][]*Reader
@@ -293,7 +294,7 @@ func (l *loop) act(now time.Time) bool {
 		l.dropAssembly(pc)
 	}
 	if len(o.Drops) > 0 {
-		l.dropPieces(now, o.Drops)
+		l.dropPieces(o.Drops)
 	}
 	for _, w := range o.WantsFailed {
 		if r := l.readers[w.ID]; r != nil {

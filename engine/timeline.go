@@ -49,7 +49,7 @@ const (
 
 	// behind is how much before the playhead is protected in the cache, for a
 	// short step back.
-	behind = 10 * time.Second
+	behind = swarm.KeptBehind
 
 	// upkeepEvery is how often windows before the playheads slide.
 	upkeepEvery = time.Second
@@ -170,7 +170,7 @@ func (l *loop) upkeep(now time.Time) {
 // upkeepTitle reads the manifest and the hashes ahead of each playhead, and
 // protects what is about to be played from eviction.
 func (l *loop) upkeepTitle(now time.Time, s *titleState) {
-	protect := make([]protection, 0, 16)
+	protect := make([]pieceRange, 0, 16)
 	for _, v := range s.viewers {
 		if !v.known {
 			continue
@@ -189,7 +189,7 @@ func (l *loop) upkeepTitle(now time.Time, s *titleState) {
 					continue
 				}
 				first, last := pieceOf(x.offset), pieceOf(x.offset+x.length-1)
-				protect = append(protect, protection{root: x.content.root, first: first, last: last})
+				protect = append(protect, pieceRange{root: x.content.root, first: first, last: last})
 				if x.end > position && !x.content.hasAll(x.offset, x.length) {
 					l.prefetchHashes(now, x.content, first, last)
 				}
@@ -208,8 +208,8 @@ func (l *loop) upkeepTitle(now time.Time, s *titleState) {
 	}
 }
 
-// protection is a range of pieces that must not be evicted for a while.
-type protection struct {
+// pieceRange is a range of pieces of a file.
+type pieceRange struct {
 	root        manifest.Root
 	first, last uint32
 }

@@ -102,7 +102,7 @@ func (l *loop) accept(now time.Time, a *assembly) {
 	l.core.Verified(now, a.piece, true)
 	l.compare(now, a.piece, a.buf)
 	l.putting++
-	l.e.putJobs.push(putJob{piece: a.piece, content: a.content, buf: a.buf.Retain()})
+	l.e.storeJobs.push(putJob{piece: a.piece, content: a.content, buf: a.buf.Retain()})
 }
 
 // reject keeps a bad copy for comparison and tells the core, which keeps as
@@ -145,27 +145,32 @@ func differing(a, b []byte) uint64 {
 	return mask
 }
 
-// putWorker is the store's writer. One goroutine writes, so that evictions that
-// a write causes come after the pieces written before it.
-func (e *Engine) putWorker() {
+// storeJob is for the store's writer.
+type storeJob interface{ run(e *Engine) }
+
+// storeWriter writes to the store and drops from it. One goroutine does, so that the
+// loop hears of an eviction after it has heard of the pieces written before it.
+func (e *Engine) storeWriter() {
 	for {
-		job, ok := e.putJobs.pop()
+		job, ok := e.storeJobs.pop()
 		if !ok {
 			return
 		}
-		err := e.store.Put(job.content.root, job.content.length, job.piece.Index, job.buf)
-		evicted := e.takeEvicted()
-		e.post(func(now time.Time) { e.loop.put(now, job, evicted, err) })
-		job.buf.Release()
+		job.run(e)
 	}
+}
+
+func (job putJob) run(e *Engine) {
+	err := e.store.Put(job.content.root, job.content.length, job.piece.Index, job.buf)
+	evicted := e.takeEvicted()
+	e.post(func(now time.Time) { e.loop.put(now, job, evicted, err) })
+	job.buf.Release()
 }
 
 // put takes the store's answer.
 func (l *loop) put(now time.Time, job putJob, evicted []evictedPiece, err error) {
 	l.putting--
-	for _, x := range evicted {
-		l.lost(now, x.root, x.piece)
-	}
+	l.gone(now, evicted)
 	l.residents.stored(job.piece)
 	if err != nil {
 		// The store has said why in its own log line. The piece was played; it
@@ -223,6 +228,12 @@ func (l *loop) lost(now time.Time, root manifest.Root, piece uint32) {
 	l.core.Evicted(now, swarm.Piece{File: c.handle, Index: piece})
 }
 
+func (l *loop) gone(now time.Time, evicted []evictedPiece) {
+	for _, x := range evicted {
+		l.lost(now, x.root, x.piece)
+	}
+}
+
 // getPiece reads a piece of a file from the store, whole or not at all; the caller
 // releases it.
 func (e *Engine) getPiece(root manifest.Root, length int64, piece uint32) (*store.Buffer, error) {
@@ -248,7 +259,7 @@ type evictedPiece struct {
 }
 
 // takeEvicted returns what the store has dropped. The store's writer passes it
-// on with the result of the Put that caused it, so that the loop hears of a
+// on with the result of the Put or Drop that caused it, so that the loop hears of a
 // piece's eviction after it has heard of its storing. A Get that finds a piece
 // damaged tells its caller, who tells the loop.
 func (e *Engine) takeEvicted() []evictedPiece {

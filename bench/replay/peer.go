@@ -11,6 +11,7 @@ import (
 
 	"shoal/bench/player/abr"
 	"shoal/cc"
+	"shoal/engine/swarm"
 	"shoal/internal/wire"
 	"shoal/tracker"
 )
@@ -26,7 +27,7 @@ const (
 	announceEvery = tracker.Interval
 	kickEvery     = 500 * time.Millisecond
 	// heldBehind is what the cache keeps before the playhead, whatever happens.
-	heldBehind = 10 * time.Second
+	heldBehind = swarm.KeptBehind
 )
 
 // peer is a viewer's node.

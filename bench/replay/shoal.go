@@ -488,7 +488,10 @@ func (b *shoal) act(now time.Time) bool {
 	}
 	for _, d := range o.Drops {
 		for i := range d.Count {
-			p.unhold(b.number(swarm.Piece{File: d.File, Index: d.First + i}))
+			pc := swarm.Piece{File: d.File, Index: d.First + i}
+			if p.unhold(b.number(pc)) {
+				b.core.Evicted(now, pc)
+			}
 		}
 	}
 	for _, pc := range o.Load {
@@ -509,5 +512,5 @@ func (b *shoal) act(now time.Time) bool {
 		p.dial(p.w.peerOf(c.ID))
 	}
 	return len(o.Requests)+len(o.Cancels)+len(o.Busies)+len(o.Control)+len(o.Fetches)+len(o.FetchCancel)+
-		len(o.Verify)+len(o.Load)+len(o.Connect)+len(o.Disconnect)+len(o.WantsFailed) > 0
+		len(o.Verify)+len(o.Load)+len(o.Drops)+len(o.Connect)+len(o.Disconnect)+len(o.WantsFailed) > 0
 }

@@ -33,7 +33,7 @@ const (
 	headerFixedBytes  = 56
 	headerSlotsOffset = 64
 	headerSlotBytes   = 8
-	headerUsedBytes   = headerSlotsOffset + piecesPerExtent*headerSlotBytes
+	headerUsedBytes   = headerSlotsOffset + ExtentPieces*headerSlotBytes
 	maxSlotBytes      = wire.PieceBytes
 
 	lockName     = "lock"
@@ -129,7 +129,7 @@ func (d *disk) openExtent(k extentKey, create bool) (*os.File, error) {
 type header struct {
 	key       extentKey
 	fileBytes int64
-	slots     [piecesPerExtent]slotState
+	slots     [ExtentPieces]slotState
 }
 
 func (h *header) encode() []byte {
@@ -167,7 +167,7 @@ func parseHeader(b []byte) (header, error) {
 		return h, fmt.Errorf("store: extent header: file length %d", length)
 	}
 	h.fileBytes = int64(length)
-	if h.key.index > (wire.PieceCount(h.fileBytes)-1)/piecesPerExtent {
+	if h.key.index > (wire.PieceCount(h.fileBytes)-1)/ExtentPieces {
 		return h, fmt.Errorf("store: extent header: index %d beyond the end of the file", h.key.index)
 	}
 	for i := range h.slots {

@@ -196,7 +196,7 @@ func TestForeignAndCorruptFilesAreIgnored(t *testing.T) {
 // header2 has a slot whose piece the file is too short to hold.
 var header2 = header{
 	key: extentKey{root: [32]byte{0xab, 31: 2}}, fileBytes: 100,
-	slots: [piecesPerExtent]slotState{{bytes: 100, crc: 1}},
+	slots: [ExtentPieces]slotState{{bytes: 100, crc: 1}},
 }
 
 func removeString(from []string, what ...string) []string {

@@ -225,7 +225,7 @@ func (s *Store) evict(e *extent) {
 	handle := s.release(e)
 	held := e.held
 	s.stats.Evicted += uint64((e.held | e.recovered).count())
-	for slot := range piecesPerExtent {
+	for slot := range ExtentPieces {
 		s.forget(e, slot)
 	}
 	s.mu.Unlock()
@@ -236,7 +236,7 @@ func (s *Store) evict(e *extent) {
 		}
 	}
 	if s.cfg.OnEvict != nil {
-		for slot := range piecesPerExtent {
+		for slot := range ExtentPieces {
 			if held.has(slot) {
 				s.cfg.OnEvict(e.key.root, e.key.piece(slot))
 			}

@@ -16,10 +16,10 @@ type extentKey struct {
 }
 
 func keyOf(root [32]byte, piece uint32) (extentKey, int) {
-	return extentKey{root: root, index: piece / piecesPerExtent}, int(piece % piecesPerExtent)
+	return extentKey{root: root, index: piece / ExtentPieces}, int(piece % ExtentPieces)
 }
 
-func (k extentKey) piece(slot int) uint32 { return k.index*piecesPerExtent + uint32(slot) }
+func (k extentKey) piece(slot int) uint32 { return k.index*ExtentPieces + uint32(slot) }
 
 // mask is a set of the slots of an extent.
 type mask uint16
@@ -48,15 +48,15 @@ type extent struct {
 	recovered mask // found on disk, not confirmed; disjoint from held
 	occupied  mask // takes space: held, recovered, being written, or forgotten
 	cost      int64
-	slots     [piecesPerExtent]slotState
+	slots     [ExtentPieces]slotState
 	element   *list.Element // in pool.lru
 	opened    *list.Element // in Store.open, nil when the file is closed
 
 	// io orders writes to the slots against reads of them; taken before Store.mu.
 	io sync.RWMutex
 	// guarded by io
-	data    [piecesPerExtent]*Buffer // memory tier
-	written bool                     // disk tier: the file exists and has its header
+	data    [ExtentPieces]*Buffer // memory tier
+	written bool                  // disk tier: the file exists and has its header
 
 	// handleMu guards handle while the extent is pinned; taken before Store.mu. Whoever holds Store.mu
 	// and sees refs == 0 may take the handle, because nobody can be using it.
@@ -137,7 +137,7 @@ func (f *file) live(now time.Time) bool {
 func recoveredOf(f *file) []uint32 {
 	var pieces []uint32
 	for _, e := range f.extents[onDisk] {
-		for slot := range piecesPerExtent {
+		for slot := range ExtentPieces {
 			if e.recovered.has(slot) {
 				pieces = append(pieces, e.key.piece(slot))
 			}

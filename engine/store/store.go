@@ -9,7 +9,7 @@
 // data early; it proves nothing about authenticity, which is the manifest's job.
 //
 // The store does no hashing, knows no titles and starts no goroutine. All methods are safe for concurrent use.
-// Put, Get and Discard touch the disk and may wait for it: call them from workers, not from the engine's loop. Has,
+// Put, Get, Drop and Discard touch the disk and may wait for it: call them from workers, not from the engine's loop. Has,
 // Confirm, Recovered, Protect and Stats take one short lock.
 package store
 
@@ -35,8 +35,9 @@ const (
 	// MinBytes is the least useful cache: a few extents, so that what is read and what is written fit together.
 	MinBytes = 4 * (extentHeaderBytes + extentDataBytes)
 
-	piecesPerExtent = 16
-	extentDataBytes = piecesPerExtent * wire.PieceBytes
+	// ExtentPieces are the pieces of an extent.
+	ExtentPieces    = 16
+	extentDataBytes = ExtentPieces * wire.PieceBytes
 
 	// Disk blocks are counted whole, as the file system allocates them; an extent costs a block for its header.
 	blockBytes = 4096
@@ -56,9 +57,9 @@ type Config struct {
 	FallbackBytes int64
 	// Logger gets the one warning when the disk fails. Default: discard.
 	Logger *slog.Logger
-	// OnEvict is told each confirmed piece that the cache dropped by itself. It is called without locks, on the
-	// goroutine of the Put that needed room (or of the Get that found the piece damaged), so it may block, but
-	// then so does that call. A piece may be evicted before the Put that stored it has returned to its caller:
+	// OnEvict is told each confirmed piece that the cache dropped. It is called without locks, on the goroutine of
+	// the Put that needed room, of the Drop that asked for it, or of the Get that found the piece damaged, so it may
+	// block, but then so does that call. A piece may be evicted before the Put that stored it has returned to its caller:
 	// who records "stored" elsewhere asks Has when doing so.
 	OnEvict func(root [32]byte, piece uint32)
 }
@@ -382,23 +383,25 @@ func (s *Store) Protect(root [32]byte, first, last uint32, until time.Time) {
 		return
 	}
 	f := s.fileOf(root)
-	f.protect(window{first: first / piecesPerExtent, last: last / piecesPerExtent, until: until}, time.Now())
+	f.protect(window{first: first / ExtentPieces, last: last / ExtentPieces, until: until}, time.Now())
 	s.sweepFiles()
 }
 
-// Drop evicts the extents of pieces [first, last] now, so that there is room for others. One that is in use stays, as
-// the next to go.
+// Drop evicts the extents of pieces [first, last] now, so that there is room for others, and tells OnEvict what has
+// gone. One that is near a playhead (Protect) stays; so does one that is in use, as the next to go.
 func (s *Store) Drop(root [32]byte, first, last uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for index := first / piecesPerExtent; index <= last/piecesPerExtent; index++ {
+	for index := first / ExtentPieces; index <= last/ExtentPieces; index++ {
 		for t := range s.pools {
 			f := s.files[root] // evict lets go of s.mu
 			if s.closed || f == nil {
 				return
 			}
-			switch e := f.extents[t][index]; {
-			case e == nil:
+			e := f.extents[t][index]
+			_, protected := f.distance(index, time.Now())
+			switch {
+			case e == nil || protected:
 			case e.refs > 0:
 				s.pools[t].lru.MoveToBack(e.element)
 			default:

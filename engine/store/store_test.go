@@ -254,6 +254,32 @@ func TestWhatIsDroppedMakesRoomAtOnce(t *testing.T) {
 	})
 }
 
+func TestWhatIsNearAPlayheadOrInUseIsNotDropped(t *testing.T) {
+	eachMode(t, func(t *testing.T, cfg Config) {
+		w := open(t, cfg)
+		const fileBytes = 100 * mib
+		for p := range uint32(3 * 16) {
+			w.put(rootOf(1), fileBytes, p)
+		}
+		w.Protect(rootOf(1), 0, 15, time.Now().Add(time.Hour))
+		pinned := w.find(extentKey{rootOf(1), 1}, 0)
+		w.mu.Lock()
+		w.pin(pinned)
+		w.mu.Unlock()
+		w.Drop(rootOf(1), 0, 47)
+		w.wantHeld(rootOf(1), fileBytes, 0, 15, 16, 31)
+		w.wantGone(rootOf(1), 32, 47)
+		require.Len(t, w.evicted[rootOf(1)], 16, "what stays is not told as gone")
+
+		w.mu.Lock()
+		w.unpin(pinned)
+		w.mu.Unlock()
+		w.Drop(rootOf(1), 0, 47)
+		w.wantHeld(rootOf(1), fileBytes, 0, 15)
+		w.wantGone(rootOf(1), 16, 31)
+	})
+}
+
 func TestExtentsNearThePlayheadGoLast(t *testing.T) {
 	eachMode(t, func(t *testing.T, cfg Config) {
 		cfg.Bytes = 4 * (extentHeaderBytes + extentDataBytes)

@@ -222,7 +222,8 @@ type Output struct {
 	Load []Piece
 	// Release: the buffers of these unfinished pieces are no longer needed.
 	Release []Piece
-	// Drops: the store gives these pieces up. The core has forgotten them.
+	// Drops: the store is to give these pieces up, unless it has a reason to keep
+	// them. The core forgets those of which it hears Evicted.
 	Drops       []Drop
 	Connect     []Connect
 	Disconnect  []Disconnect

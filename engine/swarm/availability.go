@@ -64,18 +64,21 @@ func (c *Core) interestIn(now time.Time, ti Title) interest {
 	}
 	for _, w := range c.wants {
 		for _, pl := range c.files[w.File].places {
-			if pl.title == ti {
-				add(c.mediaRange(pl, w))
+			if pl.title != ti {
+				continue
+			}
+			if from, to, known := c.mediaRange(pl, w); known || !in.active {
+				add(from, to)
 			}
 		}
 	}
 	return in
 }
 
-// mediaRange returns the media time of an open read; both zero where it has none.
-// A file may be a whole film, and who hears of an interest takes it for about
-// where the playhead is.
-func (c *Core) mediaRange(pl place, w *want) (from, to time.Duration) {
+// mediaRange returns the media time of an open read, and whether it is known: that of
+// an index or an init segment is not, and could be any of its file's. A file may be a
+// whole film, and who hears of an interest takes it for about where the playhead is.
+func (c *Core) mediaRange(pl place, w *want) (from, to time.Duration, known bool) {
 	if tr := c.titles[pl.title].track(pl.track); pl.timed && tr != nil {
 		for _, s := range tr.window(pl.from, pl.to) {
 			if s.file != w.File || s.offset+s.length <= w.Offset || s.offset >= w.Offset+w.Length {
@@ -88,9 +91,9 @@ func (c *Core) mediaRange(pl place, w *want) (from, to time.Duration) {
 		}
 	}
 	if to == 0 {
-		return pl.from, pl.to
+		return pl.from, pl.to, false
 	}
-	return from, to
+	return from, to, true
 }
 
 // tellInterest tells a peer of an interest, if it does not know it well enough.

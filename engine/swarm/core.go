@@ -67,8 +67,10 @@ type Core struct {
 	cdnDown   outage
 	suspects  []suspicion
 
-	kept    int64 // bytes that are stored
+	kept    int64     // bytes that are stored
+	room    time.Time // when it may be made again
 	extents []extent
+	spans   []span  // of a file's extents
 	crowds  []crowd // by title
 
 	// Since the last batch of deltas: stored, evicted, asked of the CDN.

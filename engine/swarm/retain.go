@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"time"
 
@@ -9,15 +10,16 @@ import (
 )
 
 const (
-	// extentPieces are given up together: the store gives space back by 1 MiB.
-	extentPieces = 16
-	// spareShare of the cache, and spareLeast in any case, is what the store needs for
-	// itself and for what is being written. So much more is given up at once: a look
-	// at all that is held then pays for several extents.
+	// ExtentPieces are given up together: the store's, which gives space back by 1 MiB.
+	ExtentPieces = 16
+	// spareShare of the cache, and spareLeast unless the cache is small, is what the
+	// store needs for itself and for what is being written. So much more is given up
+	// at once: a look at all that is held then pays for several extents.
 	spareShare = 64
-	spareLeast = 2 * extentPieces * wire.PieceBytes
-	// keptBehind the playhead stays, for a player that reads again.
-	keptBehind = 10 * time.Second
+	spareLeast = 2 * ExtentPieces * wire.PieceBytes
+	spareMost  = 8 // the share of a small cache
+	// KeptBehind the playhead stays, for a player that reads again.
+	KeptBehind = 10 * time.Second
 	// surelyKept is how much of what it played a peer that uploads surely still has,
 	// where it has not said what it has: half of what the smallest usual cache holds
 	// of a film.
@@ -25,6 +27,10 @@ const (
 	// abreast is how near to each other two playheads count as one: others' are
 	// known by their interest, and not exactly.
 	abreast = 10 * time.Second
+	// beyond every title: this node has passed all of what nobody here watches.
+	beyond = 1000 * time.Hour
+	// never is when a playhead comes to what it has passed.
+	never = time.Duration(math.MaxInt64)
 )
 
 // Drop names pieces of a file that the store is to give up.
@@ -37,29 +43,51 @@ type Drop struct {
 type worth uint8
 
 const (
-	forNobody worth = iota // who is known has passed it
+	unplaced  worth = iota // no media time is known: stays, as it may be an index
+	forNobody              // who is known has passed it
 	surplus                // somebody behind this node has it, too, and needs it longer
 	wanted                 // somebody is on the way to it
+	inUse                  // around a playhead of this node, or being read: stays
 )
+
+// value orders what is held.
+type value struct {
+	worth worth
+	// away is how long ago this node's playhead was there, and of what is wanted how
+	// long until somebody's is. The nearest goes last.
+	away time.Duration
+}
+
+func (v value) compare(o value) int {
+	return cmp.Or(cmp.Compare(v.worth, o.worth), cmp.Compare(o.away, v.away))
+}
 
 // extent is a part of the cache.
 type extent struct {
 	file       File
 	first, end uint32 // pieces
-	worth      worth
-	// away is how long ago the playhead was there, and of what is wanted how long
-	// until somebody's is.
-	away time.Duration
+	value
+}
+
+// span is the media time that an extent has a part of, in one title.
+type span struct{ from, to time.Duration }
+
+// until is how long until a playhead needs some of a span.
+func (s span) until(playhead time.Duration) time.Duration {
+	if s.to <= playhead {
+		return never
+	}
+	return max(s.from-playhead, 0)
 }
 
 // crowd is who is where in a title.
 type crowd struct {
 	mine   []time.Duration // playheads of this node
 	last   time.Duration   // the farthest of them
-	others []follower
+	others []other
 }
 
-type follower struct {
+type other struct {
 	p  *peer
 	at time.Duration
 }
@@ -69,11 +97,16 @@ type follower struct {
 // behind: what somebody nearer to him has as well can go, and of what only this
 // node has, that which is needed last (Belady's rule). To drop the oldest instead
 // is to drop all of it just before he comes.
+//
+// What goes is forgotten when the shell says Evicted. It may keep some: then others
+// are no better, and there is no hurry to ask again.
 func (c *Core) makeRoom(now time.Time) {
-	spare := max(c.cfg.CacheBytes/spareShare, spareLeast)
-	if c.cfg.CacheBytes <= 0 || c.kept <= c.cfg.CacheBytes-spare {
+	limit := c.cfg.CacheBytes
+	spare := min(max(limit/spareShare, spareLeast), limit/spareMost)
+	if limit <= 0 || c.kept <= limit-spare || now.Before(c.room) {
 		return
 	}
+	c.room = now.Add(refreshEvery)
 	c.extents, c.crowds = c.extents[:0], c.crowds[:0]
 	for ti := range c.titles {
 		c.crowds = append(c.crowds, c.crowdOf(now, Title(ti)))
@@ -84,16 +117,18 @@ func (c *Core) makeRoom(now time.Time) {
 		}
 	}
 	slices.SortFunc(c.extents, func(a, b extent) int {
-		return cmp.Or(cmp.Compare(a.worth, b.worth), cmp.Compare(b.away, a.away), cmp.Compare(a.file, b.file), cmp.Compare(a.first, b.first))
+		return cmp.Or(a.compare(b.value), cmp.Compare(a.file, b.file), cmp.Compare(a.first, b.first))
 	})
+	excess := c.kept - (limit - 2*spare)
 	for _, e := range c.extents {
-		if c.kept <= c.cfg.CacheBytes-2*spare {
+		if excess <= 0 {
 			return
 		}
 		c.out.Drops = append(c.out.Drops, Drop{File: e.file, First: e.first, Count: e.end - e.first})
+		f := c.files[e.file]
 		for i := e.first; i < e.end; i++ {
-			if c.files[e.file].stored.Has(i) {
-				c.Evicted(now, Piece{e.file, i})
+			if f.stored.Has(i) {
+				excess -= int64(wire.PieceSize(f.length, i))
 			}
 		}
 	}
@@ -107,13 +142,16 @@ func (c *Core) crowdOf(now time.Time, ti Title) (w crowd) {
 			w.mine, w.last = append(w.mine, at), max(w.last, at)
 		}
 	}
+	if len(w.mine) == 0 {
+		w.last = beyond
+	}
 	for _, p := range c.peers {
 		if p == nil {
 			continue
 		}
 		for _, in := range p.interest {
 			if in.active && in.title == ti {
-				w.others = append(w.others, follower{p, in.playhead(c.at(now))})
+				w.others = append(w.others, other{p, in.playhead(c.at(now))})
 			}
 		}
 	}
@@ -129,58 +167,85 @@ func (in interest) playhead(at time.Duration) time.Duration {
 	return in.from + interestBehind + since
 }
 
-// weigh appends the extents of a file that may be given up: all but those around
-// this node's own playheads, what is being read, and what has no place in time.
+// weigh appends the extents of a file that may be given up. One that has a place in
+// several titles is worth what it is in the one that needs it most.
 func (c *Core) weigh(id File, f *file) {
-	pl := f.places[0]
-	if !pl.timed {
-		return
+	begin := len(c.extents)
+	for first := uint32(0); first < f.pieces; first += ExtentPieces {
+		c.extents = append(c.extents, extent{file: id, first: first, end: min(first+ExtentPieces, f.pieces)})
 	}
-	w := &c.crowds[pl.title]
-	for first := uint32(0); first < f.pieces; first += extentPieces {
-		e := extent{file: id, first: first, end: min(first+extentPieces, f.pieces)}
-		if !f.stored.HasAny(e.first, e.end) || c.beingRead(e) {
+	extents := c.extents[begin:]
+	for _, pl := range f.places {
+		for i, s := range c.spansOf(id, pl) {
+			if e := &extents[i]; s.to > 0 && f.stored.HasAny(e.first, e.end) {
+				if v := c.valueAt(s, &c.crowds[pl.title], f, e); e.compare(v) < 0 {
+					e.value = v
+				}
+			}
+		}
+	}
+	c.extents = append(c.extents[:begin], slices.DeleteFunc(extents, func(e extent) bool {
+		return e.worth == unplaced || e.worth == inUse || c.beingRead(e)
+	})...)
+}
+
+// spansOf returns the media times of a file's extents where it has a place; zero
+// where an extent has none. Whole segments count: that is how players read.
+func (c *Core) spansOf(id File, pl place) []span {
+	f, tr := c.files[id], c.titles[pl.title].track(pl.track)
+	c.spans = c.spans[:0]
+	if !pl.timed || tr == nil {
+		return nil
+	}
+	c.spans = append(c.spans, make([]span, (f.pieces+ExtentPieces-1)/ExtentPieces)...)
+	for _, seg := range tr.window(pl.from, pl.to) {
+		if seg.file != id {
 			continue
 		}
-		at := pl.from + time.Duration(float64(pl.to-pl.from)*float64(first)/float64(f.pieces))
-		if slices.ContainsFunc(w.mine, func(h time.Duration) bool { return at > h-keptBehind && at < h+c.cfg.Ahead }) {
-			continue
+		first, end := f.pieceRange(seg.offset, seg.length)
+		for i := first / ExtentPieces; i*ExtentPieces < end; i++ {
+			s := &c.spans[i]
+			if s.to == 0 || seg.start < s.from {
+				s.from = seg.start
+			}
+			s.to = max(s.to, seg.start+seg.dur)
 		}
-		c.value(&e, f, w, at)
-		c.extents = append(c.extents, e)
 	}
+	return c.spans
 }
 
 // beingRead tells whether an open read needs an extent.
 func (c *Core) beingRead(e extent) bool {
 	return slices.ContainsFunc(c.wants, func(w *want) bool {
+		if w.File != e.file {
+			return false
+		}
 		first, end := c.files[e.file].pieceRange(w.Offset, w.Length)
-		return w.File == e.file && first < e.end && e.first < end
+		return first < e.end && e.first < end
 	})
 }
 
-// value says what an extent that plays at at is worth.
-func (c *Core) value(e *extent, f *file, w *crowd, at time.Duration) {
-	e.away = w.last - at
-	want := func(ahead time.Duration) {
-		if ahead >= 0 && (e.worth != wanted || ahead < e.away) {
-			e.worth, e.away = wanted, ahead
-		}
-	}
+// valueAt says what an extent is worth in a title in which it plays at s.
+func (c *Core) valueAt(s span, w *crowd, f *file, e *extent) value {
+	mine, others := never, never
 	for _, h := range w.mine {
-		want(at - h)
-	}
-	if e.worth == wanted {
-		return // by this node itself
-	}
-	for _, o := range w.others {
-		want(at - o.at)
-	}
-	for _, o := range w.others {
-		behind := len(w.mine) == 0 || o.at < w.last-abreast
-		if e.worth == wanted && behind && o.p.keeps(f, e, o.at-at) {
-			e.worth, e.away = surplus, w.last-at
+		if s.to > h-KeptBehind && s.from < h+c.cfg.Ahead {
+			return value{worth: inUse}
 		}
+		mine = min(mine, s.until(h))
+	}
+	for _, o := range w.others {
+		others = min(others, s.until(o.at))
+	}
+	switch passed := w.last - s.to; {
+	case mine != never:
+		return value{wanted, min(mine, others)}
+	case others == never:
+		return value{forNobody, passed}
+	case slices.ContainsFunc(w.others, func(o other) bool { return o.at < w.last-abreast && o.p.keeps(f, e, o.at-s.to) }):
+		return value{surplus, passed}
+	default:
+		return value{wanted, others}
 	}
 }
 
