@@ -30,6 +30,9 @@ var buffers = []string{"0.5", "1", "4"}
 const (
 	tracesRow = "traces"
 	onTraces  = " --rtt 40ms --seconds 40 --flow "
+
+	// tracesHere stands for the folder of the traces in what is published.
+	tracesHere = "TRACES"
 )
 
 // rows are the targets of congestion control, in the order of the table.
@@ -168,7 +171,7 @@ func judgeTraces(m *measurer) []check {
 		shares = append(shares, ratio(fast.CapacityShare, bbr.CapacityShare))
 		queues = append(queues, ratio(fast.QueueMillisP95, bbr.QueueMillisP95))
 		if slices.Min(shares) == shares[len(shares)-1] {
-			command = "--trace TRACES/" + name + onTraces + "shoal-fast" // the least favourable one
+			command = "--trace " + tracesHere + "/" + name + onTraces + "shoal-fast" // the least favourable one
 		}
 	}
 	return []check{
