@@ -73,7 +73,7 @@ func calibrate(ctx context.Context, o calibrateOptions) error {
 		if err := becomeRealtime(); err != nil {
 			return err
 		}
-		if err := o.measure(ctx); err != nil {
+		if err := o.record(ctx); err != nil {
 			return err
 		}
 	}
@@ -94,8 +94,8 @@ func calibrate(ctx context.Context, o calibrateOptions) error {
 	return nil
 }
 
-// measure runs the cases; the file keeps what it has of the others.
-func (o *calibrateOptions) measure(ctx context.Context) error {
+// record runs the cases; the file keeps what it has of the others.
+func (o *calibrateOptions) record(ctx context.Context) error {
 	records, err := readRecords(o.path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return usageError{err}
@@ -175,6 +175,9 @@ func compareRecords(records []calibrationRecord) (all []comparison, err error) {
 		var model calibrationRecord
 		for seed := range modelRuns {
 			model.add(s, s.model(uint64(seed+1)))
+		}
+		if !records[i].timesWhat(model) {
+			return nil, fmt.Errorf("case %s was measured otherwise, or by halves: run calibrate --case %s", c.name, c.name)
 		}
 		model.inOrder()
 		records[i].inOrder()

@@ -84,3 +84,21 @@ func TestCompareNoticesAnotherCase(t *testing.T) {
 	_, err := compareRecords([]calibrationRecord{{Case: "thin", Run: "--rate 3mbit"}})
 	require.ErrorContains(t, err, "calibrate --case thin")
 }
+
+func TestCompareNoticesWhatIsMissing(t *testing.T) {
+	records, err := readRecords("testdata/completions.jsonl")
+	require.NoError(t, err)
+	for what, damage := range map[string]func(r *calibrationRecord){
+		"a completion":  func(r *calibrationRecord) { r.Completions = r.Completions[1:] },
+		"all runs":      func(r *calibrationRecord) { r.Completions[0].Seconds = nil },
+		"one run":       func(r *calibrationRecord) { r.Completions[1].Seconds = r.Completions[1].Seconds[1:] },
+		"another size":  func(r *calibrationRecord) { r.Completions[0].Bytes++ },
+		"all there was": func(r *calibrationRecord) { r.Completions = nil },
+	} {
+		r := records[0]
+		r.Completions = slices.Clone(r.Completions)
+		damage(&r)
+		_, err := compareRecords([]calibrationRecord{r})
+		require.ErrorContains(t, err, "calibrate --case "+r.Case, what)
+	}
+}

@@ -94,6 +94,13 @@ func (r *calibrationRecord) add(s *scenario, payload [][]point) {
 	}
 }
 
+// timesWhat tells whether a record has times of the same completions as another.
+func (r *calibrationRecord) timesWhat(o calibrationRecord) bool {
+	return slices.EqualFunc(r.Completions, o.Completions, func(a, b completion) bool {
+		return a.Flow == b.Flow && a.Bytes == b.Bytes && len(a.Seconds) > 0 && len(a.Seconds) == len(r.Completions[0].Seconds)
+	})
+}
+
 // inOrder gives flows that are alike their times in ascending order, in each run:
 // chance decides which of them is ahead, in either world.
 func (r *calibrationRecord) inOrder() {
