@@ -266,14 +266,18 @@ func TestWhatIsNearAPlayheadOrInUseIsNotDropped(t *testing.T) {
 		w.mu.Lock()
 		w.pin(pinned)
 		w.mu.Unlock()
+		unpin := sync.OnceFunc(func() {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.unpin(pinned)
+		})
+		defer unpin() // Close waits for it
 		w.Drop(rootOf(1), 0, 47)
 		w.wantHeld(rootOf(1), fileBytes, 0, 15, 16, 31)
 		w.wantGone(rootOf(1), 32, 47)
 		require.Len(t, w.evicted[rootOf(1)], 16, "what stays is not told as gone")
 
-		w.mu.Lock()
-		w.unpin(pinned)
-		w.mu.Unlock()
+		unpin()
 		w.Drop(rootOf(1), 0, 47)
 		w.wantHeld(rootOf(1), fileBytes, 0, 15)
 		w.wantGone(rootOf(1), 16, 31)
