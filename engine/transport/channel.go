@@ -84,7 +84,7 @@ type Channel struct {
 	acks   ackTracker
 	replay replayFilter
 
-	path      path
+	path      netip.AddrPort
 	candidate *candidatePath // nil: none
 
 	tier            cc.Tier // of what is sent, once told
@@ -102,7 +102,7 @@ func newChannel(now time.Time, s *Session, theirIndex uint32, send, receive secr
 	c := &Channel{
 		session: s, endpoint: s.endpoint, theirIndex: theirIndex,
 		sendKey: send, receiveKey: receive, keyLimit: maxSealedPackets,
-		lastSentAt: now, path: newPath(s.RemoteAddr()),
+		lastSentAt: now, path: s.RemoteAddr(),
 	}
 	c.start(cc.NewRecovery(now, c.newController(now)))
 	c.planSkip()
@@ -132,7 +132,7 @@ func (c *Channel) Stats() ChannelStats {
 		PacketsIn: c.packetsIn, PacketsOut: c.next, MarkedPackets: uint64(c.acks.marked),
 		LostPackets: c.kept.Stats().LostPackets, Tier: c.tier,
 		RTT: c.RTT(), MinRTT: c.rtt().Min(),
-		Path: c.path.addr,
+		Path: c.path,
 	}
 	if g := c.gear; g != nil {
 		st.LostPackets = g.recovery.Stats().LostPackets

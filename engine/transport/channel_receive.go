@@ -92,7 +92,7 @@ func (c *Channel) open(now time.Time, pkt Packet, h wire.Header, dst []byte, cou
 	if pkt.marked && counted {
 		c.acks.marked++
 	}
-	if newest && pkt.From != c.path.addr {
+	if newest && pkt.From != c.path {
 		// Only the newest packet tells where the other side is; a late one
 		// tells where it was (RFC 9000 §9.3).
 		c.seenElsewhere(now, pkt.From, len(pkt.Data))
@@ -132,19 +132,18 @@ func (c *Channel) receivedPing(now time.Time, from netip.AddrPort, body []byte) 
 		c.endpoint.counters.garbage.Add(1)
 		return
 	}
-	to := &c.path
+	to := c.path
 	switch p := c.candidate; {
-	case from == c.path.addr:
+	case from == c.path:
 	case p != nil && from == p.addr:
 		if p.sent+pingDatagramBytes > p.received {
 			return
 		}
 		p.sent += pingDatagramBytes
-		to = &p.path
+		to = p.addr
 	default:
 		// A late packet from yet another place: it gets what it brought.
-		elsewhere := newPath(from)
-		to = &elsewhere
+		to = from
 	}
 	answer := wire.AppendPong(c.awake(now).scratch[:0], wire.Pong(ping))
 	c.seal(now, wire.Header{Kind: wire.KindPong}, answer, to, false)

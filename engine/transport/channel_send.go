@@ -2,6 +2,7 @@ package transport
 
 import (
 	"math/rand/v2"
+	"net/netip"
 	"time"
 
 	"shoal/internal/wire"
@@ -11,7 +12,7 @@ import (
 func (c *Channel) dataBytes() int { return wire.DataDatagramBytes + c.ipBytes() }
 
 func (c *Channel) ipBytes() int {
-	if c.path.addr.Addr().Is4() {
+	if c.path.Addr().Is4() {
 		return ipv4UDPBytes
 	}
 	return ipv6UDPBytes
@@ -40,7 +41,7 @@ func (c *Channel) SendData(now time.Time, ch Chunk, payload []byte) {
 	}
 	c.awake(now).offered--
 	h := wire.Header{Kind: wire.KindData, Handle: ch.Handle, Piece: ch.Piece, Chunk: ch.Chunk}
-	c.seal(now, h, payload, &c.path, true)
+	c.seal(now, h, payload, c.path, true)
 }
 
 // SendMessage seals any other kind. Requests and their like are few and small:
@@ -49,12 +50,12 @@ func (c *Channel) SendMessage(now time.Time, kind uint8, body []byte) {
 	if len(body) > wire.MaxBodyBytes || kind == wire.KindData || kind > wire.MaxKind {
 		panic("BUG: not a message for a sealed datagram")
 	}
-	c.seal(now, wire.Header{Kind: kind}, body, &c.path, true)
+	c.seal(now, wire.Header{Kind: kind}, body, c.path, true)
 }
 
 // seal queues one datagram. counted packets want an ACK and take part in
 // congestion control.
-func (c *Channel) seal(now time.Time, h wire.Header, body []byte, to *path, counted bool) {
+func (c *Channel) seal(now time.Time, h wire.Header, body []byte, to netip.AddrPort, counted bool) {
 	if c.session.dead.Load() {
 		return
 	}
@@ -95,11 +96,11 @@ func (c *Channel) sendAck(now time.Time) {
 	}
 	g.ack.RateCapBytesPerSec = c.rateCap
 	body := wire.AppendAck(g.scratch[:0], &g.ack)
-	c.seal(now, wire.Header{Kind: wire.KindAck}, body, &c.path, false)
+	c.seal(now, wire.Header{Kind: wire.KindAck}, body, c.path, false)
 }
 
 // ping asks for an ACK and an answer on the present path.
 func (c *Channel) ping(now time.Time) {
 	body := wire.AppendPing(c.awake(now).scratch[:0], wire.Ping{Token: rand.Uint64()})
-	c.seal(now, wire.Header{Kind: wire.KindPing}, body, &c.path, true)
+	c.seal(now, wire.Header{Kind: wire.KindPing}, body, c.path, true)
 }

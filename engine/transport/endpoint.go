@@ -27,7 +27,7 @@ type Endpoint struct {
 	// constant after Listen
 	cfg       Config
 	log       *slog.Logger
-	conn      *net.UDPConn
+	local     netip.AddrPort
 	socket    socket
 	quic      *quicConn
 	transport *quic.Transport
@@ -71,7 +71,7 @@ func Listen(cfg Config) (*Endpoint, error) {
 		return nil, err
 	}
 	e := &Endpoint{
-		cfg: cfg, log: cfg.Logger, conn: conn, pools: newPools(),
+		cfg: cfg, log: cfg.Logger, local: unmapped(conn.LocalAddr().(*net.UDPAddr).AddrPort()), pools: newPools(),
 		accepted: make(chan *Session, maxAccepted), closing: make(chan struct{}),
 		byIndex: make(map[uint32]*Session), byPath: make(map[netip.AddrPort]*virtualAddr),
 		inboxes: make(map[string]*inbox),
@@ -82,7 +82,7 @@ func Listen(cfg Config) (*Endpoint, error) {
 		e.socket = newSocket(conn, &e.counters, cfg.Logger, cfg.DisableOffload)
 	}
 	if err := e.startQUIC(); err != nil {
-		return nil, errors.Join(err, conn.Close())
+		return nil, errors.Join(err, e.socket.close())
 	}
 	return e, nil
 }
@@ -146,9 +146,7 @@ func (e *Endpoint) quicConfig(accepting bool) *quic.Config {
 }
 
 // LocalAddr is the socket's address.
-func (e *Endpoint) LocalAddr() netip.AddrPort {
-	return unmapped(e.conn.LocalAddr().(*net.UDPAddr).AddrPort())
-}
+func (e *Endpoint) LocalAddr() netip.AddrPort { return e.local }
 
 // maxAddrs is the most local addresses that are worth announcing.
 const maxAddrs = 8

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"encoding/binary"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -17,7 +18,7 @@ type state struct {
 	replay    []uint64
 	acks      []wire.AckRange
 	packetsIn uint64
-	path      path
+	path      netip.AddrPort
 	candidate candidatePath
 	got       int
 }
@@ -260,7 +261,7 @@ func FuzzReceivedDatagrams(f *testing.F) {
 	dst := make([]byte, wire.ChunkBytes)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		before := acceptor.state()
-		p := Packet{Channel: acceptor.channel, Data: append([]byte(nil), b...), From: acceptor.channel.path.addr}
+		p := Packet{Channel: acceptor.channel, Data: append([]byte(nil), b...), From: acceptor.channel.path}
 		_, _, _ = acceptor.channel.Header(p.Data)
 		_, err := acceptor.channel.OpenData(time.Now(), p, dst)
 		require.Error(t, err)

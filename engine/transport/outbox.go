@@ -1,9 +1,6 @@
 package transport
 
-import (
-	"net"
-	"net/netip"
-)
+import "net/netip"
 
 const (
 	// messageSlabBytes holds the largest message.
@@ -29,21 +26,13 @@ type outbox struct {
 	ended   bool // the last message takes no more
 }
 
-// A path is an address in the forms that sending needs.
-type path struct {
-	addr netip.AddrPort
-	to   *net.UDPAddr
-}
-
-func newPath(addr netip.AddrPort) path { return path{addr: addr, to: net.UDPAddrFromAddrPort(addr)} }
-
 // fits tells whether a datagram can be added without a flush.
 func (o *outbox) fits(size int) bool {
 	return len(o.slabs) < outboxSlabs || messageSlabBytes-o.used >= size
 }
 
 // add reserves a datagram; the caller writes size bytes there. It must fit.
-func (o *outbox) add(p *pools, to *path, size int) []byte {
+func (o *outbox) add(p *pools, to netip.AddrPort, size int) []byte {
 	room := len(o.slabs) > 0 && messageSlabBytes-o.used >= size
 	if last := len(o.out) - 1; last >= 0 && room && o.extends(&o.out[last], to, size) {
 		m := &o.out[last]
@@ -61,13 +50,13 @@ func (o *outbox) add(p *pools, to *path, size int) []byte {
 	slab := o.slabs[len(o.slabs)-1]
 	data := slab[o.used : o.used+size]
 	o.used += size
-	o.out = append(o.out, Outgoing{Addr: to.addr, to: to.to, Data: data, SegmentBytes: size})
+	o.out = append(o.out, Outgoing{Addr: to, Data: data, SegmentBytes: size})
 	o.packets, o.ended = 1, false
 	return data
 }
 
-func (o *outbox) extends(m *Outgoing, to *path, size int) bool {
-	return !o.ended && m.to == to.to && size <= m.SegmentBytes &&
+func (o *outbox) extends(m *Outgoing, to netip.AddrPort, size int) bool {
+	return !o.ended && m.Addr == to && size <= m.SegmentBytes &&
 		o.packets < maxSegments && len(m.Data)+size <= maxMessageBytes
 }
 

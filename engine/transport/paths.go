@@ -21,7 +21,7 @@ const (
 // has not yet proved that it also receives. One at a time: a peer has one
 // place, and the newest packet tells which.
 type candidatePath struct {
-	path
+	addr     netip.AddrPort
 	token    uint64
 	received int // bytes that came from there
 	sent     int // bytes that went there, never more than received
@@ -34,7 +34,7 @@ type candidatePath struct {
 // by the present path.
 func (c *Channel) seenElsewhere(now time.Time, from netip.AddrPort, bytes int) {
 	if c.candidate == nil || c.candidate.addr != from {
-		c.candidate = &candidatePath{path: newPath(from), interval: max(minPingInterval, c.RTT())}
+		c.candidate = &candidatePath{addr: from, interval: max(minPingInterval, c.RTT())}
 	}
 	p := c.candidate
 	p.received += bytes
@@ -50,7 +50,7 @@ func (c *Channel) seenElsewhere(now time.Time, from netip.AddrPort, bytes int) {
 	p.sent += pingDatagramBytes
 	body := wire.AppendPing(c.awake(now).scratch[:0], wire.Ping{Token: p.token})
 	// Not counted: the loss of a probe says nothing about the present path.
-	c.seal(now, wire.Header{Kind: wire.KindPing}, body, &p.path, false)
+	c.seal(now, wire.Header{Kind: wire.KindPing}, body, p.addr, false)
 }
 
 // receivedPong moves the path when it answers the PING that went there. By
@@ -65,11 +65,11 @@ func (c *Channel) receivedPong(now time.Time, body []byte) {
 	if p == nil || !p.pinged || pong.Token != p.token {
 		return // of an idle path, or of a candidate that another has replaced
 	}
-	from := c.path.addr
-	c.path = p.path
+	from := c.path
+	c.path = p.addr
 	c.candidate = nil
-	c.endpoint.movePath(c.session, c.path.addr)
-	if from.Addr() != c.path.addr.Addr() {
+	c.endpoint.movePath(c.session, c.path)
+	if from.Addr() != c.path.Addr() {
 		// Another network, so another capacity. A change of port alone is a NAT
 		// that forgot, on the same path (RFC 9000 §9.4).
 		c.awake(now).recovery.PathChanged(now, c.newController(now))

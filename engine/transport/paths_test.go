@@ -125,19 +125,19 @@ func TestUnprovenAddressGetsNoMoreThanItSent(t *testing.T) {
 
 func TestPongWithAnotherTokenMovesNothing(t *testing.T) {
 	dialer, acceptor := pair(t, Config{})
-	home := acceptor.channel.path.addr
+	home := acceptor.channel.path
 	now := time.Now()
 	elsewhere := netip.MustParseAddrPort("127.0.0.1:9")
 	acceptor.channel.seenElsewhere(now, elsewhere, 1000)
 	require.Equal(t, elsewhere, acceptor.channel.candidate.addr)
 
 	acceptor.channel.receivedPong(now, wire.AppendPong(nil, wire.Pong{Token: acceptor.channel.candidate.token + 1}))
-	require.Equal(t, home, acceptor.channel.path.addr)
+	require.Equal(t, home, acceptor.channel.path)
 	acceptor.channel.receivedPong(now, []byte("short"))
-	require.Equal(t, home, acceptor.channel.path.addr)
+	require.Equal(t, home, acceptor.channel.path)
 	require.EqualValues(t, 1, acceptor.endpoint.Stats().DroppedGarbage)
 
 	acceptor.channel.receivedPong(now, wire.AppendPong(nil, wire.Pong{Token: acceptor.channel.candidate.token}))
-	require.Equal(t, elsewhere, acceptor.channel.path.addr)
+	require.Equal(t, elsewhere, acceptor.channel.path)
 	_ = dialer
 }

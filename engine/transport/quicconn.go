@@ -107,11 +107,11 @@ func (q *quicConn) WriteTo(b []byte, addr net.Addr) (int, error) {
 	}
 	c := &q.endpoint.counters
 	c.sendCalls.Add(1)
-	n, err := q.endpoint.conn.WriteToUDPAddrPort(b, *v.path.Load())
+	err := q.endpoint.socket.writeOne(b, *v.path.Load())
 	if err == nil {
 		c.packetsOut.Add(1)
-		c.bytesOut.Add(uint64(n))
-		return n, nil
+		c.bytesOut.Add(uint64(len(b)))
+		return len(b), nil
 	}
 	c.sendErr.Add(1)
 	// quic-go ends a connection on any error here. While dialing that is
@@ -136,7 +136,7 @@ func (q *quicConn) Close() error {
 }
 
 // LocalAddr is part of net.PacketConn.
-func (q *quicConn) LocalAddr() net.Addr { return q.endpoint.conn.LocalAddr() }
+func (q *quicConn) LocalAddr() net.Addr { return net.UDPAddrFromAddrPort(q.endpoint.local) }
 
 // SetDeadline is part of net.PacketConn.
 func (q *quicConn) SetDeadline(t time.Time) error { return q.SetReadDeadline(t) }

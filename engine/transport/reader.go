@@ -10,10 +10,13 @@ import (
 	"shoal/internal/wire"
 )
 
-// readGrain lets datagrams gather that come one by one, as ACKs of many leeches
-// do: to wake for each would cost more than to open it. It is far below what an
-// ACK waits anyway; and after a full read there is no pause.
+// readGrain: datagrams that come less than this apart, as ACKs of many leeches do,
+// gather before they are read: to wake for each would cost more than to open it.
 const readGrain = 250 * time.Microsecond
+
+// readPause is for how long. A timer of Go's runtime takes a millisecond anyway,
+// which is far below what an ACK waits. After a full read there is no pause.
+const readPause = time.Millisecond
 
 // readErrorPause keeps a broken socket from spinning a core.
 const readErrorPause = 10 * time.Millisecond
@@ -24,7 +27,7 @@ func (e *Endpoint) readLoop() {
 	defer e.closeInboxes()
 	s := e.pools.slab()
 	warned := false
-	for {
+	for before := (time.Time{}); ; {
 		n, full, err := e.socket.read(s)
 		if errors.Is(err, net.ErrClosed) {
 			return
@@ -49,9 +52,11 @@ func (e *Endpoint) readLoop() {
 			bytes += len(s.messages[i].data)
 		}
 		s = e.demultiplex(s, n)
-		if !full && bytes <= smallBatchBytes {
-			time.Sleep(readGrain)
+		now := time.Now()
+		if !full && bytes <= smallBatchBytes && now.Sub(before) < time.Duration(n)*readGrain {
+			e.socket.pause(readPause)
 		}
+		before = now
 	}
 }
 

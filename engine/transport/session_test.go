@@ -222,7 +222,7 @@ func TestParkedSessionKeepsItsChannel(t *testing.T) {
 
 // kill ends an endpoint as SIGKILL does: without a word.
 func kill(t *testing.T, e *Endpoint) {
-	require.NoError(t, e.conn.Close())
+	require.NoError(t, e.socket.close())
 }
 
 func TestKilledPeerIsNoticed(t *testing.T) {

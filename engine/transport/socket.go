@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 const (
@@ -41,8 +42,6 @@ type Outgoing struct {
 	Addr         netip.AddrPort
 	Data         []byte
 	SegmentBytes int
-
-	to *net.UDPAddr // Addr, converted once per path; nil: convert
 }
 
 func (o *Outgoing) segments() int {
@@ -68,15 +67,19 @@ type slab struct {
 	refs     atomic.Int32 // batches that point into buf
 }
 
-// A socket reads and writes in batches. read is called by one goroutine,
-// write by any.
+// A socket reads and writes in batches. read and pause are called by one
+// goroutine, the others by any.
 type socket interface {
 	// read blocks until something arrives, fills s and returns the number of
 	// messages; full says that no more had room, so that more may be waiting.
 	read(s *slab) (n int, full bool, err error)
+	// pause sleeps, while what arrives gathers.
+	pause(d time.Duration)
 	// write sends what it can and counts the rest: loss is normal on UDP. An
 	// error means that the socket is closed.
 	write(out []Outgoing) error
+	// writeOne sends one datagram, and tells what the system says to it.
+	writeOne(b []byte, to netip.AddrPort) error
 	// fill adds the socket's own counters.
 	fill(s *Stats)
 	close() error

@@ -1,16 +1,18 @@
 package transport
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 	"unsafe"
 
-	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
 )
 
@@ -30,6 +32,10 @@ const (
 	// maxSegmentRefusals in a row turn send offload off. One path with a small
 	// MTU refuses segments (EINVAL) while all others take them.
 	maxSegmentRefusals = 8
+
+	// roomPatience is how long a write waits while the socket's buffer is full: at
+	// 1 Mbit/s, room for a datagram takes 10 ms.
+	roomPatience = 100 * time.Millisecond
 )
 
 var errAddrInUse error = unix.EADDRINUSE
@@ -40,53 +46,69 @@ func isTruncated(error) bool { return false }
 // linuxSocket reads with recvmmsg and writes with sendmmsg, with segmentation
 // offload both ways where the system has it.
 type linuxSocket struct {
-	conn     *net.UDPConn
-	batch    *ipv4.PacketConn // its batch calls serve both families
+	// constant after newSocket
+	fd       int
+	family   uint16 // AF_INET or AF_INET6
+	bell     *doorbell
 	counters *counters
 	log      *slog.Logger
 
+	offloadReceive bool
+
 	// owned by the reader
-	in          []ipv4.Message
-	oob         [datagramSlots * oobBytes]byte
+	in          *messages
 	kernelDrops uint32
 
-	offloadReceive bool // constant after newSocket
-	offloadSend    atomic.Bool
-	refusals       atomic.Int32
-	writers        sync.Pool // of *writer
+	mu     sync.RWMutex // guards closed; whoever uses fd holds it, or is within bell.await
+	closed bool
 
-	// sendBatch is batch.WriteBatch; tests let it fail.
-	sendBatch func(ms []ipv4.Message, flags int) (int, error)
+	offloadSend atomic.Bool
+	refusals    atomic.Int32
+	writers     sync.Pool // of *messages
+
+	// sendBatch is sendmmsg; tests let it fail.
+	sendBatch func(headers []unix.Mmsghdr) (int, error)
 }
 
-// A writer is the memory of one write.
-type writer struct {
-	out     [writeMessages]ipv4.Message
-	buffers [writeMessages][1][]byte
-	oob     [writeMessages * segmentOOBBytes]byte
-}
-
+// newSocket takes conn over.
 func newSocket(conn *net.UDPConn, c *counters, log *slog.Logger, disableOffload bool) socket {
-	s := &linuxSocket{conn: conn, batch: ipv4.NewPacketConn(conn), counters: c, log: log}
-	s.sendBatch = s.batch.WriteBatch
-	s.writers.New = func() any { return newWriter() }
-	raw, err := conn.SyscallConn()
-	if err != nil {
+	s := &linuxSocket{counters: c, log: log}
+	if err := s.takeOver(conn, disableOffload); err != nil {
+		log.Debug("the portable socket is used", slog.Any("error", err))
 		return newPortableSocket(conn, c)
 	}
-	err = raw.Control(func(fd uintptr) { s.configure(int(fd), disableOffload) })
-	if err != nil {
-		return newPortableSocket(conn, c)
-	}
+	s.sendBatch = s.sendmmsg
+	s.writers.New = func() any { return newMessages(writeMessages, segmentOOBBytes) }
 	slots := datagramSlots
 	if s.offloadReceive {
 		slots = coalescedSlots
 	}
-	s.in = make([]ipv4.Message, slots)
-	for i := range s.in {
-		s.in[i].Buffers = make([][]byte, 1)
-	}
+	s.in = newMessages(slots, oobBytes)
 	return s
+}
+
+// takeOver makes the socket one that the runtime's poller does not know.
+func (s *linuxSocket) takeOver(conn *net.UDPConn, disableOffload bool) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	family := 0
+	controlErr := raw.Control(func(old uintptr) {
+		if family, err = unix.GetsockoptInt(int(old), unix.SOL_SOCKET, unix.SO_DOMAIN); err == nil {
+			s.fd, err = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0)
+		}
+	})
+	if err = errors.Join(err, controlErr); err != nil {
+		return err
+	}
+	if s.bell, err = newDoorbell(s.fd); err != nil {
+		return errors.Join(err, unix.Close(s.fd))
+	}
+	s.family = uint16(family)
+	s.configure(s.fd, disableOffload)
+	_ = conn.Close() // the socket lives on under the other descriptor
+	return nil
 }
 
 func (s *linuxSocket) configure(fd int, disableOffload bool) {
@@ -131,37 +153,46 @@ func (s *linuxSocket) read(sl *slab) (kept int, full bool, err error) {
 	if s.offloadReceive {
 		slot = coalescedBytes
 	}
-	for i := range s.in {
-		s.in[i].Buffers[0] = sl.buf[i*slot : (i+1)*slot]
-		s.in[i].OOB = s.oob[i*oobBytes : (i+1)*oobBytes]
+	for i := range s.in.headers {
+		s.in.setBuffer(i, sl.buf[i*slot:(i+1)*slot])
 	}
-	n, err := s.batch.ReadBatch(s.in, 0)
-	s.counters.receiveCalls.Add(1)
-	if err != nil {
+	n := 0
+	closed := s.bell.await(func() bool {
+		n, err = s.in.receive(s.fd)
+		s.counters.receiveCalls.Add(1)
+		return !errors.Is(err, unix.EAGAIN)
+	})
+	if err = cmp.Or(closed, err); err != nil {
 		return 0, false, err
 	}
-	for i := range s.in[:n] {
-		m := &s.in[i]
-		if m.Flags&unix.MSG_TRUNC != 0 {
+	for i := range n {
+		h := &s.in.headers[i]
+		size := int(h.Len)
+		if h.Hdr.Flags&unix.MSG_TRUNC != 0 {
 			s.counters.oversize.Add(1)
 			continue
 		}
-		addr, ok := m.Addr.(*net.UDPAddr)
-		if !ok || m.N == 0 {
+		if size == 0 {
 			s.counters.garbage.Add(1)
 			continue
 		}
-		segment, class := s.ancillary(m.OOB[:m.NN])
-		if segment <= 0 || segment > m.N {
-			segment = m.N
+		segment, class := s.ancillary(s.in.oobOf(i)[:h.Hdr.Controllen])
+		if segment <= 0 || segment > size {
+			segment = size
 		}
 		sl.messages[kept] = received{
-			data: m.Buffers[0][:m.N], segment: segment, from: unmapped(addr.AddrPort()),
+			data: sl.buf[i*slot : i*slot+size], segment: segment, from: s.in.name(i),
 			marked: class&ecnCongestion == ecnCongestion,
 		}
 		kept++
 	}
-	return kept, n == len(s.in), nil
+	return kept, n == len(s.in.headers), nil
+}
+
+// pause lets what comes gather, without a wake-up for each.
+func (s *linuxSocket) pause(d time.Duration) {
+	s.bell.disarm()
+	time.Sleep(d)
 }
 
 // ancillary returns the size of coalesced datagrams, 0 if there is one only, and
@@ -197,26 +228,23 @@ var segmentOOBSpace = unix.CmsgSpace(2)
 // segmentOOBBytes is what CmsgSpace(2) is on 64-bit systems, the larger.
 const segmentOOBBytes = 24
 
-func newWriter() *writer {
-	w := new(writer)
-	for i := range w.out {
-		w.out[i].Buffers = w.buffers[i][:]
+// setSegment has message i cut into datagrams; 0: it is one.
+func (m *messages) setSegment(i, segment int) {
+	if segment == 0 {
+		m.headers[i].Hdr.SetControllen(0)
+		return
 	}
-	return w
-}
-
-func (w *writer) segmentOOB(i, segment int) []byte {
-	oob := w.oob[i*segmentOOBBytes:][:segmentOOBSpace]
+	oob := m.oobOf(i)[:segmentOOBSpace]
 	header := (*unix.Cmsghdr)(unsafe.Pointer(&oob[0]))
 	header.Level = unix.IPPROTO_UDP
 	header.Type = unix.UDP_SEGMENT
 	header.SetLen(unix.CmsgLen(2))
 	binary.NativeEndian.PutUint16(oob[unix.CmsgLen(0):], uint16(segment))
-	return oob
+	m.headers[i].Hdr.SetControllen(segmentOOBSpace)
 }
 
 func (s *linuxSocket) write(out []Outgoing) error {
-	w := s.writers.Get().(*writer)
+	w := s.writers.Get().(*messages)
 	defer s.writers.Put(w)
 	for len(out) > 0 {
 		if !s.offloadSend.Load() {
@@ -224,16 +252,18 @@ func (s *linuxSocket) write(out []Outgoing) error {
 		}
 		n := min(len(out), writeMessages)
 		for i := range out[:n] {
-			m := &w.out[i]
-			m.Buffers[0], m.OOB, m.Addr = out[i].Data, nil, udpAddrOf(&out[i])
+			w.setName(i, s.family, out[i].Addr)
+			w.setBuffer(i, out[i].Data)
+			segment := 0
 			if out[i].segments() > 1 {
-				m.OOB = w.segmentOOB(i, out[i].SegmentBytes)
+				segment = out[i].SegmentBytes
 			}
+			w.setSegment(i, segment)
 		}
-		sent, err := s.sendBatch(w.out[:n], 0)
+		sent, err := s.sendBatch(w.headers[:n])
 		s.counters.sendCalls.Add(1)
-		s.count(out[:max(sent, 0)])
-		out = out[max(sent, 0):]
+		s.count(out[:sent])
+		out = out[sent:]
 		if err == nil {
 			continue
 		}
@@ -291,67 +321,94 @@ func (s *linuxSocket) count(sent []Outgoing) {
 }
 
 // writeSingly sends every datagram as a message of its own, many per call.
-func (s *linuxSocket) writeSingly(w *writer, out []Outgoing) error {
+func (s *linuxSocket) writeSingly(w *messages, out []Outgoing) error {
 	n := 0
 	for i := range out {
 		rest, segment := out[i].Data, out[i].SegmentBytes
 		if segment <= 0 {
 			segment = len(rest)
 		}
-		addr := udpAddrOf(&out[i])
 		for len(rest) > 0 {
-			m := &w.out[n]
-			m.Buffers[0], m.OOB, m.Addr = rest[:min(segment, len(rest))], nil, addr
-			rest = rest[len(m.Buffers[0]):]
+			b := rest[:min(segment, len(rest))]
+			rest = rest[len(b):]
+			w.setName(n, s.family, out[i].Addr)
+			w.setBuffer(n, b)
+			w.setSegment(n, 0)
 			if n++; n < writeMessages {
 				continue
 			}
-			if err := s.sendAll(w.out[:n]); err != nil {
+			if err := s.sendAll(w.headers[:n]); err != nil {
 				return err
 			}
 			n = 0
 		}
 	}
-	return s.sendAll(w.out[:n])
+	return s.sendAll(w.headers[:n])
 }
 
-func (s *linuxSocket) sendAll(ms []ipv4.Message) error {
-	for len(ms) > 0 {
-		sent, err := s.sendBatch(ms, 0)
+func (s *linuxSocket) sendAll(headers []unix.Mmsghdr) error {
+	for len(headers) > 0 {
+		sent, err := s.sendBatch(headers)
 		s.counters.sendCalls.Add(1)
-		for i := range ms[:max(sent, 0)] {
+		for i := range headers[:sent] {
 			s.counters.packetsOut.Add(1)
-			s.counters.bytesOut.Add(uint64(len(ms[i].Buffers[0])))
+			s.counters.bytesOut.Add(uint64(headers[i].Len))
 		}
-		ms = ms[max(sent, 0):]
+		headers = headers[sent:]
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) {
 				return err
 			}
 			s.counters.sendErr.Add(1)
-			ms = ms[1:]
+			headers = headers[1:]
 		}
 	}
 	return nil
 }
 
+// writeOne sends one datagram, and tells what the system says to it.
+func (s *linuxSocket) writeOne(b []byte, to netip.AddrPort) error {
+	w := s.writers.Get().(*messages)
+	defer s.writers.Put(w)
+	w.setName(0, s.family, to)
+	w.setBuffer(0, b)
+	w.setSegment(0, 0)
+	_, err := s.sendmmsg(w.headers[:1])
+	return err
+}
+
+// sendmmsg waits for room in the socket's buffer, for a while.
+func (s *linuxSocket) sendmmsg(headers []unix.Mmsghdr) (sent int, err error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return 0, net.ErrClosed
+	}
+	sent, err = mmsg(unix.SYS_SENDMMSG, s.fd, headers)
+	if errors.Is(err, unix.EAGAIN) {
+		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLOUT}}, int(roomPatience.Milliseconds()))
+		sent, err = mmsg(unix.SYS_SENDMMSG, s.fd, headers)
+	}
+	return sent, err
+}
+
 func (s *linuxSocket) fill(st *Stats) {
 	st.OffloadReceive = s.offloadReceive
 	st.OffloadSend = s.offloadSend.Load()
-	raw, err := s.conn.SyscallConn()
-	if err != nil {
-		return
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if !s.closed {
+		st.ReceiveBufferBytes, _ = unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
 	}
-	_ = raw.Control(func(fd uintptr) {
-		st.ReceiveBufferBytes, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF)
-	})
 }
 
-func (s *linuxSocket) close() error { return s.conn.Close() }
-
-func udpAddrOf(o *Outgoing) *net.UDPAddr {
-	if o.to != nil {
-		return o.to
+func (s *linuxSocket) close() error {
+	err := s.bell.close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return net.ErrClosed
 	}
-	return net.UDPAddrFromAddrPort(o.Addr)
+	s.closed = true
+	return errors.Join(err, unix.Close(s.fd))
 }

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
 
 	"shoal/cc"
@@ -22,17 +21,17 @@ import (
 func refuseOffload(e *Endpoint, refusal error) *linuxSocket {
 	s := e.socket.(*linuxSocket)
 	send := s.sendBatch
-	s.sendBatch = func(ms []ipv4.Message, flags int) (int, error) {
-		for i := range ms {
-			if len(ms[i].OOB) == 0 {
+	s.sendBatch = func(headers []unix.Mmsghdr) (int, error) {
+		for i := range headers {
+			if headers[i].Hdr.Controllen == 0 {
 				continue
 			}
 			if i == 0 {
 				return 0, refusal
 			}
-			return send(ms[:i], flags) // as sendmmsg: what is before it leaves
+			return send(headers[:i]) // as sendmmsg: what is before it leaves
 		}
-		return send(ms, flags)
+		return send(headers)
 	}
 	return s
 }
@@ -106,13 +105,10 @@ func TestDatagramsAreNotFragmented(t *testing.T) {
 		{":0", unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE},
 		{":0", unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE},
 	} {
-		raw, err := listen(t, Config{Listen: tt.listen}).conn.SyscallConn()
+		fd := listen(t, Config{Listen: tt.listen}).socket.(*linuxSocket).fd
+		got, err := unix.GetsockoptInt(fd, tt.level, tt.option)
 		require.NoError(t, err)
-		require.NoError(t, raw.Control(func(fd uintptr) {
-			got, err := unix.GetsockoptInt(int(fd), tt.level, tt.option)
-			require.NoError(t, err)
-			require.Equal(t, tt.want, got, tt.listen)
-		}))
+		require.Equal(t, tt.want, got, tt.listen)
 	}
 }
 
@@ -161,14 +157,11 @@ func TestCongestionMarksReachTheSendersController(t *testing.T) {
 			send(3)
 			require.Zero(t, heard.marks)
 
-			raw, err := a.conn.SyscallConn()
+			fd := a.socket.(*linuxSocket).fd // as if a router had marked all
+			class, err := unix.GetsockoptInt(fd, tt.level, tt.option)
 			require.NoError(t, err)
-			require.NoError(t, raw.Control(func(fd uintptr) { // as if a router had marked all
-				class, err := unix.GetsockoptInt(int(fd), tt.level, tt.option)
-				require.NoError(t, err)
-				require.Equal(t, ecnCapable, class)
-				require.NoError(t, unix.SetsockoptInt(int(fd), tt.level, tt.option, ecnCongestion))
-			}))
+			require.Equal(t, ecnCapable, class)
+			require.NoError(t, unix.SetsockoptInt(fd, tt.level, tt.option, ecnCongestion))
 			send(5)
 			require.Equal(t, 5, heard.marks)
 			require.EqualValues(t, 5, acceptor.channel.Stats().MarkedPackets)

@@ -3,6 +3,8 @@ package transport
 import (
 	"errors"
 	"net"
+	"net/netip"
+	"time"
 )
 
 // portableSocket reads and writes one datagram per system call, on any system.
@@ -37,6 +39,8 @@ func (s *portableSocket) read(sl *slab) (count int, full bool, err error) {
 	return 1, true, nil
 }
 
+func (s *portableSocket) pause(d time.Duration) { time.Sleep(d) }
+
 func (s *portableSocket) write(out []Outgoing) error {
 	for i := range out {
 		o := &out[i]
@@ -48,7 +52,7 @@ func (s *portableSocket) write(out []Outgoing) error {
 			b := rest[:min(segment, len(rest))]
 			rest = rest[len(b):]
 			s.counters.sendCalls.Add(1)
-			if _, err := s.conn.WriteToUDPAddrPort(b, o.Addr); err != nil {
+			if err := s.writeOne(b, o.Addr); err != nil {
 				if errors.Is(err, net.ErrClosed) {
 					return err
 				}
@@ -60,6 +64,11 @@ func (s *portableSocket) write(out []Outgoing) error {
 		}
 	}
 	return nil
+}
+
+func (s *portableSocket) writeOne(b []byte, to netip.AddrPort) error {
+	_, err := s.conn.WriteToUDPAddrPort(b, to)
+	return err
 }
 
 func (s *portableSocket) fill(*Stats) {}

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -69,13 +70,13 @@ func TestReadTellsWhetherMoreWaits(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 			require.NoError(t, err)
-			defer func() { _ = conn.Close() }()
-			s := open(conn)
+			to := conn.LocalAddr().(*net.UDPAddr)
+			s, from := open(conn), loopbackUDP(t)
+			defer func() { require.NoError(t, errors.Join(s.close(), from.Close())) }()
 			for i := range datagrams {
-				_, err := conn.WriteToUDP(make([]byte, 1+i), conn.LocalAddr().(*net.UDPAddr))
+				_, err := from.WriteToUDP(make([]byte, 1+i), to)
 				require.NoError(t, err)
 			}
-			require.NoError(t, conn.SetReadDeadline(time.Now().Add(10*time.Second)))
 			p := newPools()
 			full := true
 			for arrived := 0; arrived < datagrams; {
@@ -92,25 +93,25 @@ func TestReadTellsWhetherMoreWaits(t *testing.T) {
 
 func TestOutboxFormsMessages(t *testing.T) {
 	p := newPools()
-	here, there := newPath(netip.MustParseAddrPort("192.0.2.1:1")), newPath(netip.MustParseAddrPort("192.0.2.2:2"))
+	here, there := netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddrPort("192.0.2.2:2")
 	type message struct{ segments, bytes int }
 	for _, tt := range []struct {
 		name  string
 		sizes []int
-		to    []*path
+		to    []netip.AddrPort
 		want  []message
 	}{
 		{"equal sizes are one message", []int{100, 100, 100}, nil, []message{{3, 300}}},
 		{"a shorter one ends it", []int{100, 100, 50, 50, 50}, nil, []message{{3, 250}, {2, 100}}},
 		{"a longer one begins another", []int{50, 100}, nil, []message{{1, 50}, {1, 100}}},
-		{"another address begins another", []int{100, 100, 100}, []*path{&here, &there, &there}, []message{{1, 100}, {2, 200}}},
+		{"another address begins another", []int{100, 100, 100}, []netip.AddrPort{here, there, there}, []message{{1, 100}, {2, 200}}},
 		{"at most 60", repeat(100, 61), nil, []message{{60, 6000}, {1, 100}}},
 		{"at most what a datagram holds", repeat(1200, 60), nil, []message{{54, 54 * 1200}, {6, 7200}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var o outbox
 			for i, size := range tt.sizes {
-				to := &here
+				to := here
 				if tt.to != nil {
 					to = tt.to[i]
 				}
@@ -128,7 +129,7 @@ func TestOutboxFormsMessages(t *testing.T) {
 	}
 	var full outbox
 	for full.fits(1000) {
-		full.add(&p, &here, 1000)
+		full.add(&p, here, 1000)
 	}
 	require.Len(t, full.slabs, outboxSlabs)
 }
