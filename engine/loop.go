@@ -103,13 +103,15 @@ const (
 	inputsPerCycle  = 64
 	packetsPerCycle = 1024
 
-	// cycleGrain is the least time between two cycles, unless the last one took or
-	// served busyPackets. A cycle looks at every peer, which costs as much as dozens of
-	// packets: with fifty leeches on thin lines a cycle for every packet would be
-	// most of the work. What it adds to a round trip is less than the pacer's own
-	// grain (cc: a burst is a millisecond).
-	cycleGrain  = 500 * time.Microsecond
-	busyPackets = 64
+	// grainPerPeer, within minGrain and maxGrain, is the least time between two cycles,
+	// unless the last one took or served busyPackets. A cycle looks at every peer, and
+	// to wake for it costs as much as dozens of packets. The more peers there are, the
+	// less each has of the line: waiting that much longer makes no larger bursts at any
+	// of them, and is less than the pacer makes up for (cc: four milliseconds).
+	grainPerPeer = 250 * time.Microsecond
+	minGrain     = 500 * time.Microsecond
+	maxGrain     = 2 * time.Millisecond
+	busyPackets  = 64
 
 	// roundsPerCycle bounds the times that doing what the core wants may make
 	// it want more within a cycle; the rest is for the next one.
@@ -153,9 +155,12 @@ func (l *loop) run() {
 	timer, pause := time.NewTimer(0), time.NewTimer(0)
 	defer timer.Stop()
 	defer pause.Stop()
-	for busy := false; l.e.ctx.Err() == nil; {
+	var cycled time.Time
+	for busy, dense := false, false; l.e.ctx.Err() == nil; {
 		packets := 0
-		if busy || !l.answer(pause) {
+		// Where datagrams come fast they gather first; where they do not, a pause
+		// after each cycle would be a wake-up for nothing.
+		if !dense || !l.answer(pause, l.grain()) {
 			select {
 			case <-l.e.ctx.Done():
 			case f := <-l.e.inbox:
@@ -165,19 +170,29 @@ func (l *loop) run() {
 				l.receive(time.Now(), b)
 			case <-timer.C:
 			}
+			if early := l.grain() - time.Since(cycled); early > 0 && !busy {
+				l.answer(pause, early)
+			}
 		}
 		packets += l.takeMore(datagrams)
-		sleep, sent := l.cycle(time.Now())
+		cycled = time.Now()
+		sleep, sent := l.cycle(cycled)
 		timer.Reset(sleep)
 		busy = packets+sent >= busyPackets
+		dense = packets > 1 && !busy
 	}
 	l.shutdown(time.Now())
 }
 
-// answer takes what readers and workers leave, until it is time for another
-// cycle, which is then due if that was anything. Datagrams gather meanwhile.
-func (l *loop) answer(pause *time.Timer) (acted bool) {
-	pause.Reset(cycleGrain)
+// grain is the least time between two cycles.
+func (l *loop) grain() time.Duration {
+	return min(max(time.Duration(len(l.byID))*grainPerPeer, minGrain), maxGrain)
+}
+
+// answer takes what readers and workers leave, for some time, and tells whether that
+// was anything. Datagrams gather meanwhile.
+func (l *loop) answer(pause *time.Timer, grain time.Duration) (acted bool) {
+	pause.Reset(grain)
 	for {
 		select {
 		case <-l.e.ctx.Done():
@@ -243,7 +258,7 @@ func (l *loop) cycle(now time.Time) (sleep time.Duration, sent int) {
 	if l.unserved {
 		return 0, sent
 	}
-	return max(next.Sub(now), cycleGrain), sent
+	return max(next.Sub(now), l.grain()), sent
 }
 
 // sooner returns the earlier of two times of which b may be unset.
