@@ -14,6 +14,11 @@ const (
 
 	// drainEvery is the age from which on rttMin is refreshed by a drain.
 	drainEvery = 8 * time.Second
+
+	// The parts of the window that stay during a drain. A refresh has only our own
+	// queue to empty; a test, that of all who drain with us.
+	refreshKeep = 0.7
+	testKeep    = 0.5
 )
 
 // drainState is the periodic drain, which keeps rttMin honest, and the test that
@@ -44,7 +49,8 @@ func (c *Tiered) suspect() {
 // queue for a stranger's.
 func (c *Tiered) drainIsDue(at int64) bool {
 	d := &c.drain
-	slot := c.begun.Add(time.Duration(at)).UnixNano() / int64(drainSlot)
+	wall := c.begun.Add(time.Duration(at)).UnixNano()
+	slot, late := wall/int64(drainSlot), time.Duration(wall%int64(drainSlot))
 	if slot == d.slot {
 		return false
 	}
@@ -52,7 +58,8 @@ func (c *Tiered) drainIsDue(at int64) bool {
 	if time.Duration(at-d.at) < max(drainSlot/2, drainPause*c.path.smoothed) {
 		return false
 	}
-	d.testing = d.suspected
+	// Whoever comes late, from a probe, drains while others have filled up again.
+	d.testing = d.suspected && late < c.path.smoothed
 	return d.suspected || c.compete.on || time.Duration(at-c.path.rttMin.kept[0].at) > drainEvery
 }
 
@@ -70,11 +77,14 @@ func (c *Tiered) drainWindow() float64 {
 	if c.params.yields {
 		return max(minYieldBytes, min(c.windowBytes, bytesAt(m.bytesPerSec(), m.minRTT()))/2)
 	}
-	normal := c.modelWindow(1)
+	normal, keep := c.modelWindow(1), refreshKeep
 	if c.compete.on {
 		normal = c.compete.windowBytes
 	}
-	return max(minTieredWindow, min(0.7*bytesAt(m.bytesPerSec(), m.minRTT()+m.jitter), normal/2))
+	if c.compete.on || c.drain.testing {
+		keep = testKeep
+	}
+	return max(minTieredWindow, min(0.7*bytesAt(m.bytesPerSec(), m.minRTT()+m.jitter), keep*normal))
 }
 
 func (c *Tiered) drainSample(at int64, s Sample) {
