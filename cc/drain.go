@@ -28,6 +28,7 @@ type drainState struct {
 	slot      int64 // in which it was decided about the last one
 	suspected bool  // a queue stood in the last stretch that may be foreign
 	testing   bool  // the result decides on competing
+	stayed    bool  // the queue was there in the last test, too
 
 	measureAt, endAt int64
 	rttMin           time.Duration // since measureAt
@@ -103,27 +104,36 @@ func (c *Tiered) drainSample(at int64, s Sample) {
 	d.testing = false
 }
 
-// judgeDrain enters the competitive mode when the queue stayed, and leaves it
-// after two drains in a row that found none.
+// judgeDrain enters the competitive mode when the queue stayed in two tests in a row,
+// and leaves it after two drains in a row that found none. One test may fall into
+// a slot that others of our kind, who saw no reason, let pass.
 func (c *Tiered) judgeDrain(at int64, queue time.Duration) {
-	m := &c.path
+	m, d := &c.path, &c.drain
 	switch {
-	case !c.compete.on:
-		if c.drain.testing && queue > m.foreignQueue() {
-			window := c.modelWindow(1)
-			if c.compete.lately(at) {
-				window = max(window, c.compete.leftBytes)
-			}
-			c.compete.enter(window, c.params.keep)
+	case !c.compete.on && d.testing:
+		lately, stayed := c.compete.lately(at), d.stayed
+		d.stayed = queue > m.foreignQueue()
+		if d.stayed && (stayed || lately) {
+			d.stayed = false
+			c.beginCompeting(lately)
 		}
+	case !c.compete.on:
 	case queue >= m.foreignQueue()/2:
 		c.compete.drained = 0
 	default:
 		if c.compete.drained++; c.compete.drained >= 2 {
 			c.compete.leave(at)
-			c.drain.suspected = false
+			d.suspected = false
 		}
 	}
+}
+
+func (c *Tiered) beginCompeting(again bool) {
+	window := c.modelWindow(1)
+	if again {
+		window = max(window, c.compete.leftBytes)
+	}
+	c.compete.enter(window, c.params.keep)
 }
 
 // weight is the channel's part of the one place that its group takes.
