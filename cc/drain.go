@@ -14,6 +14,11 @@ const (
 
 	// drainEvery is the age from which on rttMin is refreshed by a drain.
 	drainEvery = 8 * time.Second
+
+	// The parts of the window that stay during a drain. A refresh has only our own
+	// queue to empty; a test, that of all who drain with us.
+	refreshKeep = 0.7
+	testKeep    = 0.5
 )
 
 // drainState is the periodic drain, which keeps rttMin honest, and the test that
@@ -23,6 +28,7 @@ type drainState struct {
 	slot      int64 // in which it was decided about the last one
 	suspected bool  // a queue stood in the last stretch that may be foreign
 	testing   bool  // the result decides on competing
+	stayed    bool  // the queue was there in the last test, too
 
 	measureAt, endAt int64
 	rttMin           time.Duration // since measureAt
@@ -44,7 +50,8 @@ func (c *Tiered) suspect() {
 // queue for a stranger's.
 func (c *Tiered) drainIsDue(at int64) bool {
 	d := &c.drain
-	slot := c.begun.Add(time.Duration(at)).UnixNano() / int64(drainSlot)
+	wall := c.begun.Add(time.Duration(at)).UnixNano()
+	slot, late := wall/int64(drainSlot), time.Duration(wall%int64(drainSlot))
 	if slot == d.slot {
 		return false
 	}
@@ -52,7 +59,8 @@ func (c *Tiered) drainIsDue(at int64) bool {
 	if time.Duration(at-d.at) < max(drainSlot/2, drainPause*c.path.smoothed) {
 		return false
 	}
-	d.testing = d.suspected
+	// Whoever comes late, from a probe, drains while others have filled up again.
+	d.testing = d.suspected && late < c.path.smoothed
 	return d.suspected || c.compete.on || time.Duration(at-c.path.rttMin.kept[0].at) > drainEvery
 }
 
@@ -70,11 +78,14 @@ func (c *Tiered) drainWindow() float64 {
 	if c.params.yields {
 		return max(minYieldBytes, min(c.windowBytes, bytesAt(m.bytesPerSec(), m.minRTT()))/2)
 	}
-	normal := c.modelWindow(1)
+	normal, keep := c.modelWindow(1), refreshKeep
 	if c.compete.on {
 		normal = c.compete.windowBytes
 	}
-	return max(minTieredWindow, min(0.7*bytesAt(m.bytesPerSec(), m.minRTT()+m.jitter), normal/2))
+	if c.compete.on || c.drain.testing {
+		keep = testKeep
+	}
+	return max(minTieredWindow, min(0.7*bytesAt(m.bytesPerSec(), m.minRTT()+m.jitter), keep*normal))
 }
 
 func (c *Tiered) drainSample(at int64, s Sample) {
@@ -93,27 +104,36 @@ func (c *Tiered) drainSample(at int64, s Sample) {
 	d.testing = false
 }
 
-// judgeDrain enters the competitive mode when the queue stayed, and leaves it
-// after two drains in a row that found none.
+// judgeDrain enters the competitive mode when the queue stayed in two tests in a row,
+// and leaves it after two drains in a row that found none. One test may fall into
+// a slot that others of our kind, who saw no reason, let pass.
 func (c *Tiered) judgeDrain(at int64, queue time.Duration) {
-	m := &c.path
+	m, d := &c.path, &c.drain
 	switch {
-	case !c.compete.on:
-		if c.drain.testing && queue > m.foreignQueue() {
-			window := c.modelWindow(1)
-			if c.compete.lately(at) {
-				window = max(window, c.compete.leftBytes)
-			}
-			c.compete.enter(window, c.params.keep)
+	case !c.compete.on && d.testing:
+		lately, stayed := c.compete.lately(at), d.stayed
+		d.stayed = queue > m.foreignQueue()
+		if d.stayed && (stayed || lately) {
+			d.stayed = false
+			c.beginCompeting(lately)
 		}
+	case !c.compete.on:
 	case queue >= m.foreignQueue()/2:
 		c.compete.drained = 0
 	default:
 		if c.compete.drained++; c.compete.drained >= 2 {
 			c.compete.leave(at)
-			c.drain.suspected = false
+			d.suspected = false
 		}
 	}
+}
+
+func (c *Tiered) beginCompeting(again bool) {
+	window := c.modelWindow(1)
+	if again {
+		window = max(window, c.compete.leftBytes)
+	}
+	c.compete.enter(window, c.params.keep)
 }
 
 // weight is the channel's part of the one place that its group takes.

@@ -42,9 +42,10 @@ const (
 	averagedLosses = 12800
 	maxLossRounds  = 5
 
-	// jitterFactor corrects mean − min of few samples. It is a cliff: at 0.8
-	// half the goodput is lost at ±30 ms, and much more hides real queues.
-	jitterFactor = 1.2
+	// jitterFactor corrects mean − min of few samples, and covers what jitter is above
+	// its mean. It is a cliff: at 0.8 half the goodput is lost at ±30 ms, and much more
+	// hides real queues.
+	jitterFactor = 1.35
 	maxJitter    = 60 * time.Millisecond
 
 	// ownPackets is what a channel keeps under way whatever the path is like: below
@@ -53,7 +54,7 @@ const (
 
 	// spreadFactor is how much wider jitter may be than within single rounds: what
 	// moves more slowly is a queue.
-	spreadFactor = 2.2
+	spreadFactor = 2.5
 
 	// jitterStretches is how many stretches the median is taken of: a queue that
 	// drains or fills within one of them does not pass for jitter.

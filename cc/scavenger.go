@@ -88,12 +88,12 @@ func (c *Tiered) beginYielding(at int64, windowBytes float64) {
 }
 
 // endYielding hands the window to a tier that does not yield. If somebody fills
-// the queue, the flow joins as a new one would, from where it is: next to nothing
-// of the queue can be its own.
+// the queue, or did a moment ago and has just backed off, the flow joins as a new
+// one would, from where it is: next to nothing of the queue can be its own.
 func (c *Tiered) endYielding(at int64, windowBytes float64) {
 	c.toCruise(at)
 	c.probe.next = c.path.round
-	if c.path.queue(1) > c.path.leftovers() {
+	if c.path.queue(1) > c.path.leftovers() || at < c.yielding.heldUntil {
 		c.compete.enter(windowBytes, c.params.keep)
 		c.compete.slowStart = true
 	}
