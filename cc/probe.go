@@ -130,7 +130,7 @@ func (c *Tiered) beginProbe(at int64) {
 		c.probe.next = m.round + 2
 		return
 	}
-	c.phase, c.gain = probeUp, p.probeGain
+	c.phase, c.gain = probeUp, p.probeGain+c.probeNoise()
 	c.probe.rounds, c.probe.round, c.probe.at = 0, m.round, at
 	c.probe.bandwidth, c.probe.before = m.bytesPerSec(), m.bytesPerSec()
 }
@@ -143,9 +143,7 @@ func (c *Tiered) judgeProbe(at int64) {
 	base := c.losses.baseline()
 	packets := bytesAt(bandwidth, m.smoothed) / PacketBytes
 	lossy := c.losses.roundRatio > base+max(p.lossTolerance, 0.03)+2*math.Sqrt(max(base, 0.005)/max(packets, 10))
-	// What remains of jitter after averaging must not pass for growth.
-	noise := min(0.1, m.jitter.Seconds()/m.minRTT().Seconds()/10)
-	grew := bandwidth > (probeGrowth+noise)*c.probe.bandwidth
+	grew := bandwidth > (probeGrowth+c.probeNoise())*c.probe.bandwidth
 	switch {
 	case !lossy && c.lossBound > 0 && c.probe.rounds < 8:
 		if c.lossBound *= 1.25; c.lossBound > bandwidth {
@@ -168,6 +166,11 @@ func (c *Tiered) judgeProbe(at int64) {
 			c.lossBound = atMost(c.lossBound, max(c.probe.before, m.roundRate))
 		}
 	}
+}
+
+// probeNoise is what remains of jitter after averaging: it must not pass for growth.
+func (c *Tiered) probeNoise() float64 {
+	return min(0.1, c.path.jitter.Seconds()/c.path.minRTT().Seconds()/10)
 }
 
 // A dropDetector compares what was delivered within a round trip with the rate

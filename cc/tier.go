@@ -30,8 +30,8 @@ type tierParams struct {
 	// random: a queue that overflows stands high.
 	filter float64
 
-	// probeGain is the first step beyond the known bandwidth. Above 1.25 a probe
-	// fills half a BDP of buffer within two round trips.
+	// probeGain is the first step beyond the known bandwidth, where nothing blurs what
+	// it finds. The queue of a probe is what the flow's longest queue is made of.
 	probeGain float64
 	// probeEveryMin and probeEveryMax bound the rounds between probes: they are
 	// what a standing flow costs the others.
@@ -56,13 +56,13 @@ type tierParams struct {
 var tierTable = [...]tierParams{
 	Fast: {
 		name: "fast", keep: 0.8, avoid: 0.80, filter: 0.50,
-		probeGain: 1.25, probeEveryMin: 8, probeEveryMax: 24,
+		probeGain: 1.15, probeEveryMin: 8, probeEveryMax: 24,
 		ownQueue: 4 * time.Millisecond, extraBytes: 4 * PacketBytes,
 		lossTolerance: 0.02, lossCap: 0.10, cut: 0.85,
 	},
 	Medium: {
 		name: "medium", keep: 0.7, avoid: 0.60, filter: 0.35,
-		probeGain: 1.20, probeEveryMin: 8, probeEveryMax: 40,
+		probeGain: 1.12, probeEveryMin: 8, probeEveryMax: 40,
 		ownQueue: 3 * time.Millisecond, extraBytes: 2 * PacketBytes,
 		lossTolerance: 0.02, lossCap: 0.07, cut: 0.80,
 	},
