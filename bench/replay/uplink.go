@@ -61,8 +61,10 @@ func (p *peer) burstChunks() int {
 
 // sendUp puts a packet of so many bytes into the queue and returns when the line
 // has sent it; false: there is no room.
-func (p *peer) sendUp(bytes float64) (at time.Duration, ok bool) {
-	now := p.w.now
+func (p *peer) sendUp(bytes float64) (at time.Duration, ok bool) { return p.sendUpAt(p.w.now, bytes) }
+
+// sendUpAt is sendUp for what was sent some time ago.
+func (p *peer) sendUpAt(now time.Duration, bytes float64) (at time.Duration, ok bool) {
 	if p.line.up <= 0 {
 		return now, true
 	}
