@@ -304,21 +304,22 @@ func (narrow) WindowBytes() int { return cc.PacketBytes / 4 }
 
 func TestWindowBelowAPacketIsAMatterOfThePacer(t *testing.T) {
 	w, a, _, c := pair(Config{})
-	a.group = new(cc.Group)
+	a.group, a.line.up = new(cc.Group), 1000*kbps
 	c.ends[0].sender = newSender(w.clock(), a.group)
 	s := c.ends[0].sender
 	s.controller = narrow{s.controller}
-	require.Equal(t, 1, a.mayServe(c))
-	a.sendBurst(burst{c: c, mask: 1})
+	require.Equal(t, leastBurst, a.mayServe(c))
+	a.sendBurst(burst{c: c, mask: 1<<leastBurst - 1})
 	require.Zero(t, a.mayServe(c))
 }
 
-// 8 ms of 4 Mbit/s are three chunks. A sender without tiers sends whole bursts.
+// 8 ms of 4 Mbit/s are three chunks, and 27 ms of 1 Mbit/s. A sender without tiers sends
+// whole bursts.
 func TestBurstsAreShortOnThinUplinks(t *testing.T) {
 	_, a, _, _ := pair(Config{})
 	require.Equal(t, chunksPerBurst, a.burstChunks())
 	a.group = new(cc.Group)
-	for upKbps, chunks := range map[float64]int{100: 1, 1000: 1, 4000: 3, 10_000: 9, 20_000: chunksPerBurst} {
+	for upKbps, chunks := range map[float64]int{100: 1, 700: 2, 1000: 3, 4000: 3, 10_000: 9, 20_000: chunksPerBurst} {
 		a.line.up = upKbps * kbps
 		require.Equal(t, chunks, a.burstChunks(), upKbps)
 	}
