@@ -66,7 +66,10 @@ func (e *Engine) loadWorker() {
 // its datagrams.
 func (l *loop) serve(now time.Time) (sent int) {
 	for _, p := range l.byID {
-		p.serving = false
+		if p.serving {
+			p.serving = false
+			l.core.Reopen(p.handle)
+		}
 	}
 	l.unserved = false
 	if len(l.byID) == 0 {
@@ -74,7 +77,7 @@ func (l *loop) serve(now time.Time) (sent int) {
 	}
 	budget := func(h swarm.Peer) int {
 		p := l.peers[h]
-		if p == nil || p.serving {
+		if p == nil {
 			return 0
 		}
 		n := p.channel.SendBudget(now)

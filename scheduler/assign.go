@@ -107,7 +107,7 @@ func (s *Scheduler) ending(at time.Duration) bool {
 // one seed costs fewer requests.
 func (s *Scheduler) give(at time.Duration, t *task, open uint64, free *SeedSet, out []Ask) []Ask {
 	candidates := t.holders.and(*free)
-	if trusted := candidates.andNot(t.avoid); !trusted.Empty() {
+	if trusted := candidates.AndNot(t.avoid); !trusted.Empty() {
 		candidates = trusted
 	}
 	tier := TierOf(t.deadline - at)
@@ -182,7 +182,7 @@ func (s *Scheduler) endGame(at time.Duration, t *task, free *SeedSet, out []Ask)
 		return out // already shared; a second copy is in nobody's interest
 	}
 	first := t.asks[0]
-	others := t.holders.and(*free).andNot(t.avoid)
+	others := t.holders.and(*free).AndNot(t.avoid)
 	others.Remove(first.seed)
 	if others.Empty() || at-first.at < (first.due-first.at)/2 {
 		return out

@@ -50,8 +50,10 @@ func (b SeedSet) Len() int { return bits.OnesCount64(b[0]) + bits.OnesCount64(b[
 func (b SeedSet) and(o SeedSet) SeedSet { return SeedSet{b[0] & o[0], b[1] & o[1]} }
 
 // Or returns the seeds that are in either set.
-func (b SeedSet) Or(o SeedSet) SeedSet     { return SeedSet{b[0] | o[0], b[1] | o[1]} }
-func (b SeedSet) andNot(o SeedSet) SeedSet { return SeedSet{b[0] &^ o[0], b[1] &^ o[1]} }
+func (b SeedSet) Or(o SeedSet) SeedSet { return SeedSet{b[0] | o[0], b[1] | o[1]} }
+
+// AndNot returns the seeds of b that are not in o.
+func (b SeedSet) AndNot(o SeedSet) SeedSet { return SeedSet{b[0] &^ o[0], b[1] &^ o[1]} }
 
 // Pop removes and returns the lowest seed of a set that is not empty.
 func (b *SeedSet) Pop() Seed {

@@ -147,7 +147,7 @@ type seedPlan struct {
 // deadline.
 func (s *Scheduler) seedInTime(t *task, usable SeedSet, bytes float64, deadline time.Duration, plan *[MaxSeeds]seedPlan) bool {
 	best, bestAt := -1, deadline.Seconds()
-	candidates := t.holders.and(usable).andNot(t.avoid)
+	candidates := t.holders.and(usable).AndNot(t.avoid)
 	for w, set := range candidates {
 		for ; set != 0; set &= set - 1 {
 			id := w*64 + bits.TrailingZeros64(set)

@@ -105,13 +105,13 @@ func (a *adapting) loadedAll(now time.Duration, bytes int64) {
 }
 
 // cameOverLine counts bytes that reach the node.
-func (p *peer) cameOverLine(n int64, fromCDN bool) {
-	p.cameAt = p.w.now
+func (p *peer) cameOverLine(at time.Duration, n int64, fromCDN bool) {
+	p.cameAt = at
 	a := p.viewer.adapting
 	if a == nil || p.alone {
 		return
 	}
-	now := p.w.clock()
+	now := epoch.Add(at)
 	a.all.Received(now, int(n))
 	if fromCDN {
 		a.cdn.Received(now, int(n))

@@ -132,8 +132,8 @@ func (l *bulkLeech) connected(c *conn) bool {
 	return true
 }
 
-func (l *bulkLeech) burst(_ *conn, _ uint32, mask uint64) {
-	d := Delivered{At: l.p.w.now - l.late, Bytes: int64(chunkBytes(mask))}
+func (l *bulkLeech) burst(a *inbound) {
+	d := Delivered{At: a.at - l.late, Bytes: int64(chunkBytes(a.mask))}
 	if n := len(l.delivered); n > 0 {
 		d.Bytes += l.delivered[n-1].Bytes
 	}

@@ -104,34 +104,34 @@ func (w *world) cdnSends(p *peer) {
 	c.next = max(c.next, w.now) + time.Duration(bytes/w.cfg.CDNBytesPerSec*float64(time.Second))
 	add(&w.total.cdn, w.now, n*wire.ChunkBytes)
 	p.acct.rawCDN += n * wire.ChunkBytes
-	ev := event{
-		kind: evCDN, p: p, msg: f, piece: uint32(from / wire.ChunksPerPiece),
-		mask: chunkRange(from%wire.ChunksPerPiece, n), n: n,
+	a := inbound{
+		at: w.now, f: f, mask: chunkRange(from%wire.ChunksPerPiece, n), piece: uint32(from / wire.ChunksPerPiece),
 	}
-	if w.arrive(p, ev, bytes, &c.flow) {
-		w.cdnArrived(p, ev)
+	if p.arrive(a, bytes, &c.flow) {
+		w.cdnArrived(p, a)
+		p.soon()
 	} else {
 		c.inLine++
+		p.awaitLine()
 	}
 	w.wakeCDN(p)
 }
 
 // cdnArrived is a burst of the CDN behind p's line.
-func (w *world) cdnArrived(p *peer, ev event) {
-	f := ev.msg.(*fetch)
-	f.left -= ev.n
-	_, _ = p.sendUp(float64(ev.n*wire.ChunkBytes) * tcpAckRatio) // later ones say the same
+func (w *world) cdnArrived(p *peer, a inbound) {
+	f, n := a.f, int64(chunkBytes(a.mask))
+	f.left -= n / wire.ChunkBytes
+	_, _ = p.sendUpAt(a.at, float64(n)*tcpAckRatio) // later ones say the same
 	if f.dead || !p.online {
 		return
 	}
-	p.cameOverLine(ev.n*wire.ChunkBytes, true)
-	p.policy.fetched(f, ev.piece, ev.mask)
+	p.cameOverLine(a.at, n, true)
+	p.policy.fetched(f, a.piece, a.mask)
 	if f.left == 0 {
 		f.dead = true
 		p.cdn.release(w, f, true)
 		p.policy.fetchDone(f)
 	}
-	p.soon()
 }
 
 func chunkRange(from, n int64) uint64 {

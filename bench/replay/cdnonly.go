@@ -65,20 +65,20 @@ func (b *cdnOnly) stop() {
 	clear(b.left)
 }
 
-func (b *cdnOnly) fetchDone(*fetch)            { b.now = nil }
-func (b *cdnOnly) jumped()                     { b.stop() }
-func (b *cdnOnly) viewerGone()                 { b.stop() }
-func (b *cdnOnly) done(int)                    {}
-func (b *cdnOnly) second(bool)                 {}
-func (b *cdnOnly) grown(int)                   {}
-func (b *cdnOnly) candidates(tracker.Answer)   {}
-func (b *cdnOnly) connected(*conn) bool        { return false }
-func (b *cdnOnly) refused(*conn)               {}
-func (b *cdnOnly) lost(*conn)                  {}
-func (b *cdnOnly) message(*end, *conn, any)    {}
-func (b *cdnOnly) burst(*conn, uint32, uint64) {}
-func (b *cdnOnly) stored(uint32)               {}
-func (b *cdnOnly) evicted(uint32)              {}
-func (b *cdnOnly) end()                        {}
-func (b *cdnOnly) serve() (burst, bool)        { return burst{}, false }
-func (b *cdnOnly) advance() time.Duration      { return never }
+func (b *cdnOnly) fetchDone(*fetch)          { b.now = nil }
+func (b *cdnOnly) jumped()                   { b.stop() }
+func (b *cdnOnly) viewerGone()               { b.stop() }
+func (b *cdnOnly) done(int)                  {}
+func (b *cdnOnly) second(bool)               {}
+func (b *cdnOnly) grown(int)                 {}
+func (b *cdnOnly) candidates(tracker.Answer) {}
+func (b *cdnOnly) connected(*conn) bool      { return false }
+func (b *cdnOnly) refused(*conn)             {}
+func (b *cdnOnly) lost(*conn)                {}
+func (b *cdnOnly) message(*end, *conn, any)  {}
+func (b *cdnOnly) burst(*inbound)            {}
+func (b *cdnOnly) stored(uint32)             {}
+func (b *cdnOnly) evicted(uint32)            {}
+func (b *cdnOnly) end()                      {}
+func (b *cdnOnly) serve() (burst, bool)      { return burst{}, false }
+func (b *cdnOnly) advance() time.Duration    { return never }

@@ -211,7 +211,7 @@ func (p *peer) send(c *conn, msg any, canWait bool) {
 	}
 	at := sent + c.rtt/2 + reaction
 	other := theirs.p
-	other.mail.put(at, !canWait, mail{mine: theirs, c: c, msg: msg})
+	other.mail.put(mail{mine: theirs, c: c, msg: msg, at: at, urgent: !canWait})
 	if !canWait {
 		other.wake(max(at, other.cycled+loopGrain))
 	}
@@ -305,7 +305,7 @@ func (p *peer) sendBurst(b burst) {
 		// A packet of a paced sender doesn't wait for those that go with it here.
 		unlike: max(at-first, 0),
 	})
-	if theirs.p.crashed {
+	if !theirs.p.online {
 		return
 	}
 	if mask == 0 {
@@ -313,8 +313,7 @@ func (p *peer) sendBurst(b burst) {
 		mine.sender.ackAt(number, at+b.c.rtt+theirs.p.uplinkWait(), 0)
 		return
 	}
-	e := w.events.push(at+b.c.rtt/2, evBurst, theirs.p)
-	e.c, e.piece, e.mask, e.n = b.c, b.piece, mask, int64(number)
+	theirs.p.expect(inbound{at: at + b.c.rtt/2, c: b.c, mask: mask, number: number, piece: b.piece})
 }
 
 // lowestChunks returns the n lowest chunks of a mask.
@@ -347,15 +346,15 @@ func (p *peer) mayServe(c *conn) int {
 	return n
 }
 
-// acknowledge answers to a burst of so many chunks that p has got. The ACKs pass
+// acknowledge answers to a burst of so many chunks when p has got it. The ACKs pass
 // p's own uplink.
-func (p *peer) acknowledge(c *conn, number uint64, chunks int) {
-	mine, theirs := c.of(p)
-	acks, held := mine.acks(p.w.now, chunks, max(mine.srtt, c.rtt))
-	wait := p.uplinkWait()
-	_, _ = p.sendUp(acks * ackBytes) // the next one says the same
-	at := p.w.now + held + wait + c.rtt/2
-	waits := theirs.sender.ackAt(number, at, held)
+func (p *peer) acknowledge(a *inbound, chunks int) {
+	mine, theirs := a.c.of(p)
+	acks, held := mine.acks(a.at, chunks, max(mine.srtt, a.c.rtt))
+	wait := max(p.upFree-a.at, 0)
+	_, _ = p.sendUpAt(a.at, acks*ackBytes) // the next one says the same
+	at := a.at + held + wait + a.c.rtt/2
+	waits := theirs.sender.ackAt(a.number, at, held)
 	if s := theirs.shut; s != nil && waits {
 		*s = at
 	}
@@ -413,18 +412,4 @@ func (w *world) lose(mask uint64) uint64 {
 		}
 	}
 	return kept
-}
-
-// received is a burst at the door of p's line, or behind it.
-func (w *world) received(p *peer, ev event) {
-	if mine, _ := ev.c.of(p); !mine.up {
-		return
-	}
-	n := chunkBytes(ev.mask)
-	p.acknowledge(ev.c, uint64(ev.n), n/wire.ChunkBytes)
-	p.acct.arrived(ev.c.near, int64(n))
-	add(&w.total.p2p, w.now, int64(n))
-	p.cameOverLine(int64(n), false)
-	p.policy.burst(ev.c, ev.piece, ev.mask)
-	p.soon()
 }

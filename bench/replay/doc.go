@@ -69,7 +69,7 @@
 //     Announcements of single pieces do not wake it: they wait for its next round
 //     of scheduling (at most 50 ms while it needs anything).
 //   - A node's loop runs when an input comes, but not more often than every
-//     loopGrain: what comes meanwhile waits for it.
+//     loopGrain: what comes meanwhile waits for it. Lines and ACKs go by when it came.
 //   - Hashing and storing a piece take storeDelay. The cache drops what the
 //     core gives up, else what lies farthest behind the playhead.
 //

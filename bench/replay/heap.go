@@ -18,13 +18,12 @@ const (
 	evGone                 // p goes offline
 	evCycle                // p's node has something due
 	evUp                   // p's uplink may send again
-	evDown                 // p's downlink has carried a burst
+	evDown                 // p's downlink has carried a burst, and the CDN waits for that
 	evCDN                  // the CDN sends p a burst
 	evStored               // p has hashed and stored a piece
 	evDialed               // p's dial of c ends
 	evSession              // the other side of c learns of p
 	evClosed               // p learns that c is over
-	evBurst                // a burst comes to p's downlink on c
 	evAnnounce             // p tells the tracker
 	evAnswer               // the tracker's answer comes to p
 	evExpire               // the tracker forgets who is silent
@@ -34,11 +33,10 @@ const (
 type event struct {
 	p     *peer
 	c     *conn
-	msg   any // an answer; the *fetch of a burst of the CDN
+	msg   any // an answer
 	kind  kind
-	piece uint32 // of a burst: as its sender numbers it; else of the rendition
-	mask  uint64
-	n     int64 // bytes, or whatever the kind needs: of a peer's burst the flight's number
+	piece uint32 // of the rendition
+	n     int64  // whatever the kind needs
 }
 
 // entry is an event's place in the queue.

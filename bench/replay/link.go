@@ -95,11 +95,21 @@ func (l *line) sent(from, to time.Duration) (bytes float64) {
 	return bytes
 }
 
+// inbound is a burst on its way to a node, or in the queue before its line.
+type inbound struct {
+	at     time.Duration // when its last byte reaches the line, and then the node
+	c      *conn         // nil: it is of f
+	f      *fetch
+	mask   uint64
+	number uint64 // of the flight
+	piece  uint32 // as its sender numbers it; of the CDN: of the rendition
+}
+
 // queued is a burst that waits for a downlink.
 type queued struct {
 	tag   float64
 	bytes float64
-	ev    event
+	inbound
 }
 
 // downlink carries bursts of several flows one after the other.
@@ -108,36 +118,37 @@ type downlink struct {
 	busy    bool // a burst is being carried
 	ready   time.Duration
 	virtual float64
-	current event
+	current inbound
+	told    time.Duration // of the latest evDown
 }
 
-// arrive takes a burst whose last byte reaches the line at now. A line that is
-// idle and no bottleneck passes it on at once; then it returns true.
-func (w *world) arrive(p *peer, ev event, bytes float64, flow *float64) bool {
+// arrive takes a burst whose last byte reaches the line. A line that is idle and
+// no bottleneck passes it on at once; then it returns true.
+func (p *peer) arrive(a inbound, bytes float64, flow *float64) bool {
 	d := &p.down
 	if !d.busy {
 		// Its bytes have been coming in for a while: only what the line could
 		// not carry meanwhile is left.
-		rate, _, _ := p.line.at(w.now)
+		rate, _, _ := p.line.at(a.at)
 		if rate > 0 {
-			begun := max(d.ready, w.now-time.Duration(bytes/rate*float64(time.Second)))
-			if begun+time.Duration(bytes/rate*float64(time.Second)) <= w.now {
-				d.ready = w.now
+			begun := max(d.ready, a.at-time.Duration(bytes/rate*float64(time.Second)))
+			if begun+time.Duration(bytes/rate*float64(time.Second)) <= a.at {
+				d.ready = a.at
 				return true
 			}
 		}
 	}
 	start := max(d.virtual, *flow)
 	*flow = start + bytes
-	d.waiting = append(d.waiting, queued{tag: start, bytes: bytes, ev: ev})
+	d.waiting = append(d.waiting, queued{tag: start, bytes: bytes, inbound: a})
 	if !d.busy {
-		w.carryNext(p)
+		p.carryNext(a.at)
 	}
 	return false
 }
 
 // carryNext begins with the burst of the lowest tag; the first of equals.
-func (w *world) carryNext(p *peer) {
+func (p *peer) carryNext(now time.Duration) {
 	d := &p.down
 	if len(d.waiting) == 0 {
 		d.busy = false
@@ -151,14 +162,14 @@ func (w *world) carryNext(p *peer) {
 	}
 	q := d.waiting[best]
 	d.waiting = append(d.waiting[:best], d.waiting[best+1:]...)
-	d.busy, d.virtual, d.current = true, q.tag, q.ev
-	rate, _, _ := p.line.at(w.now)
+	d.busy, d.virtual, d.current = true, q.tag, q.inbound
+	rate, _, _ := p.line.at(now)
 	begin := d.ready
 	if rate > 0 {
-		begin = max(begin, w.now-time.Duration(q.bytes/rate*float64(time.Second)))
+		begin = max(begin, now-time.Duration(q.bytes/rate*float64(time.Second)))
 	} else {
-		begin = max(begin, w.now)
+		begin = max(begin, now)
 	}
-	d.ready = max(p.line.carry(begin, q.bytes, false), w.now)
-	w.events.push(d.ready, evDown, p)
+	d.ready = max(p.line.carry(begin, q.bytes, false), now)
+	d.current.at = d.ready
 }

@@ -1,73 +1,56 @@
 package replay
 
-import (
-	"cmp"
-	"slices"
-	"time"
-)
+import "time"
 
 // mail is a message that waits for its reader.
 type mail struct {
-	mine *end // the reader's
-	c    *conn
-	msg  any
-	next int32 // unused place, plus one
+	mine   *end // the reader's
+	c      *conn
+	msg    any
+	at     time.Duration // when it comes
+	urgent bool          // it wakes its reader
 }
 
-// mailbox holds what is on its way to a node, by the time at which it comes.
+// mailbox holds what is on its way to a node, in the order in which it was sent. It
+// is a list that is looked through: what comes within a round trip or the reader's
+// rest are a few messages, next to each other in memory.
 type mailbox struct {
-	urgent, patient heap4 // of places in pool; only the urgent wakes its reader
-	pool            []mail
-	free            int32 // first of the list of unused places, plus one
-	seq             uint64
-	due             []entry
+	waiting []mail
+	due     []mail // of take
 }
 
-// put adds a message that comes at a time.
-func (b *mailbox) put(at time.Duration, urgent bool, m mail) {
-	i := b.free
-	if i == 0 {
-		b.pool = append(b.pool, mail{})
-		i = int32(len(b.pool))
-	}
-	b.free = b.pool[i-1].next
-	b.pool[i-1] = m
-	b.seq++
-	queue := &b.patient
-	if urgent {
-		queue = &b.urgent
-	}
-	queue.push(entry{at: at, seq: b.seq, ev: i})
-}
+// put adds a message.
+func (b *mailbox) put(m mail) { b.waiting = append(b.waiting, m) }
 
-// take calls read with what has come by now, in the order in which it was sent.
-func (b *mailbox) take(now time.Duration, read func(mail)) {
-	for _, queue := range []*heap4{&b.urgent, &b.patient} {
-		for len(*queue) > 0 && (*queue)[0].at <= now {
-			b.due = append(b.due, queue.pop())
+// take calls read with what has come by now, in the order in which it was sent. It
+// returns when the next urgent message comes.
+func (b *mailbox) take(now time.Duration, read func(mail)) (wakesAt time.Duration) {
+	wakesAt = never
+	kept := b.waiting[:0]
+	for _, m := range b.waiting {
+		if m.at <= now {
+			b.due = append(b.due, m)
+			continue
+		}
+		kept = append(kept, m)
+		if m.urgent {
+			wakesAt = min(wakesAt, m.at)
 		}
 	}
-	slices.SortFunc(b.due, func(x, y entry) int { return cmp.Compare(x.seq, y.seq) })
-	for _, e := range b.due {
-		m := b.pool[e.ev-1]
-		b.pool[e.ev-1], b.free = mail{next: b.free}, e.ev
+	clear(b.waiting[len(kept):])
+	b.waiting = kept
+	for _, m := range b.due {
 		read(m)
 	}
+	clear(b.due)
 	b.due = b.due[:0]
-}
-
-// wakesAt is when the next urgent message comes.
-func (b *mailbox) wakesAt() time.Duration {
-	if len(b.urgent) == 0 {
-		return never
-	}
-	return b.urgent[0].at
+	return wakesAt
 }
 
 // readMail hands over what has come. It returns when the loop is to run for what
 // is on its way.
 func (p *peer) readMail() (due time.Duration) {
-	p.mail.take(p.w.now, func(m mail) {
+	return p.mail.take(p.w.now, func(m mail) {
 		if m.mine.up {
 			if !datagram(m.msg) {
 				_, _ = p.sendUp(quicAckBytes) // the next one says the same
@@ -75,5 +58,4 @@ func (p *peer) readMail() (due time.Duration) {
 			p.policy.message(m.mine, m.c, m.msg)
 		}
 	})
-	return p.mail.wakesAt()
 }

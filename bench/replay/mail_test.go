@@ -23,12 +23,12 @@ func TestMailIsReadWhenItHasComeAndAsItWasSent(t *testing.T) {
 		now := time.Duration(0)
 		for number := range rapid.IntRange(1, 50).Draw(t, "messages") {
 			m := sent{now + time.Duration(rapid.IntRange(0, 5).Draw(t, "way")), rapid.Bool().Draw(t, "urgent"), number}
-			box.put(m.at, m.urgent, mail{msg: number})
+			box.put(mail{msg: number, at: m.at, urgent: m.urgent})
 			waiting = append(waiting, m)
 			now += time.Duration(rapid.IntRange(0, 2).Draw(t, "pause"))
 
 			var read []int
-			box.take(now, func(m mail) { read = append(read, m.msg.(int)) })
+			next := box.take(now, func(m mail) { read = append(read, m.msg.(int)) })
 			var come []int
 			wakes := never
 			waiting = slices.DeleteFunc(waiting, func(m sent) bool {
@@ -40,7 +40,7 @@ func TestMailIsReadWhenItHasComeAndAsItWasSent(t *testing.T) {
 				return m.at <= now
 			})
 			require.Equal(t, come, read)
-			require.Equal(t, wakes, box.wakesAt())
+			require.Equal(t, wakes, next)
 		}
 	})
 }

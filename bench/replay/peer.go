@@ -21,6 +21,7 @@ const (
 	// loopGrain is how often a node's loop runs at most, when inputs keep coming:
 	// half of the 20 ms that the scheduler reckons with for both ends.
 	loopGrain = 10 * time.Millisecond
+
 	// storeDelay is what hashing a piece and writing it take.
 	storeDelay = 2 * time.Millisecond
 	// announceEvery, kickEvery: of the tracker's client.
@@ -47,6 +48,8 @@ type peer struct {
 	upAt    time.Duration // of the next evUp
 	blocked time.Duration // when a path takes a burst again that upload found closed
 	mail    mailbox
+	coming  []inbound     // bursts on their way
+	comesAt time.Duration // when there is something for takeBursts to do
 
 	index     int
 	s         *Session
@@ -119,7 +122,7 @@ func (s *sparse[T]) put(i int, v T) {
 }
 
 func newPeer(w *world, index int, s *Session) *peer {
-	p := &peer{w: w, index: index, s: s, rendition: w.media.rendition(s), line: newLine(s), uploads: s.UpKbps > 0, wakeAt: -1, upAt: -1, announceAt: -1}
+	p := &peer{w: w, index: index, s: s, rendition: w.media.rendition(s), line: newLine(s), uploads: s.UpKbps > 0, wakeAt: -1, upAt: -1, comesAt: never, announceAt: -1}
 	binary.BigEndian.PutUint32(p.id[:], uint32(index)+1)
 	binary.BigEndian.PutUint64(p.id[4:], w.seed)
 	p.rng = rand.New(rand.NewPCG(w.seed, uint64(index)))
@@ -340,7 +343,7 @@ func (p *peer) cycle() {
 		p.upload()
 	}
 	p.inside = false
-	p.wake(max(min(next, p.upkeep, due), w.now+loopGrain))
+	p.wake(max(min(next, p.upkeep, due, p.comesAt), w.now+loopGrain))
 }
 
 // soon runs the loop now, or when it has rested: an input has come.

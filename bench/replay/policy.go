@@ -26,7 +26,7 @@ type policy interface {
 	lost(*conn)                // a session is over
 	message(*end, *conn, any)  // from another peer's policy
 
-	burst(c *conn, piece uint32, mask uint64)    // chunks from a seed, numbered as that seed's serve did
+	burst(a *inbound)                            // chunks from a seed, numbered as that seed's serve did
 	fetched(f *fetch, piece uint32, mask uint64) // chunks from the CDN
 	fetchDone(f *fetch)
 	stored(piece uint32)  // hashed and kept

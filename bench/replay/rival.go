@@ -142,7 +142,8 @@ func (r *rival) giveUp(f *fetch) {
 	}
 }
 
-func (r *rival) burst(c *conn, piece uint32, mask uint64) {
+func (r *rival) burst(a *inbound) {
+	c, piece, mask := a.c, a.piece, a.mask
 	n := r.neighbour(c)
 	t := r.partial[piece]
 	if n != nil {

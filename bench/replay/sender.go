@@ -101,7 +101,7 @@ func (s *sender) answer(w *world, limit int) (chunks int, again time.Duration) {
 	window := s.controller.WindowBytes() / cc.PacketBytes
 	room := window - (s.inFlight+cc.PacketBytes-1)/cc.PacketBytes
 	if s.inFlight == 0 {
-		room = max(room, 1) // a window below a packet is a matter of the pacer
+		room = max(room, min(leastBurst, limit)) // a window below a packet is a matter of the pacer
 	}
 	// What ACKs of packets would let go one by one goes together: half a burst, or
 	// of a small window nearly all once per round trip.

@@ -2,6 +2,7 @@ package replay
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"shoal/cc"
@@ -48,6 +49,8 @@ type shoal struct {
 	title swarm.Title
 	slots []*conn
 	shut  []time.Duration     // by slot: until when the path takes nothing
+	wait  []swarm.Peer        // paths that take nothing now
+	tried time.Duration       // when serve last looked which of them do again
 	files []fileOf            // by swarm.File
 	file  swarm.File          // of the latest piece: the next one is mostly of the same
 	known []sparse[knownFile] // by rendition and chapter
@@ -92,11 +95,11 @@ func newShoal(p *peer) policy {
 	b.title = b.core.AddTitle(now, p.w.media.id)
 	b.known = make([]sparse[knownFile], len(p.w.media.renditions))
 	b.budget = func(slot swarm.Peer) int {
-		if till := b.shut[slot]; p.w.now < till {
-			p.blocked = min(p.blocked, till)
-			return 0
+		n := p.mayServe(b.slots[slot])
+		if n == 0 {
+			b.wait = append(b.wait, slot)
 		}
-		return p.mayServe(b.slots[slot])
+		return n
 	}
 	return b
 }
@@ -324,6 +327,7 @@ func (b *shoal) connected(c *conn) bool {
 	}
 	mine.slot, b.slots[slot] = slot, c
 	mine.shut, b.shut[slot] = &b.shut[slot], 0
+	b.wait = slices.DeleteFunc(b.wait, func(s swarm.Peer) bool { return s == slot }) // another's
 	b.core.Joined(b.p.w.clock(), slot, b.title)
 	return true
 }
@@ -355,12 +359,12 @@ func (b *shoal) message(mine *end, _ *conn, msg any) {
 	}
 }
 
-func (b *shoal) burst(c *conn, number uint32, mask uint64) {
-	mine, _ := c.of(b.p)
-	now := b.p.w.clock()
-	pc := b.piece(number)
-	use := mask & b.core.Missing(pc)
-	for lost := mask &^ use; lost != 0; lost &= lost - 1 {
+func (b *shoal) burst(a *inbound) {
+	mine, _ := a.c.of(b.p)
+	now := epoch.Add(a.at)
+	pc := b.piece(a.piece)
+	use := a.mask & b.core.Missing(pc)
+	for lost := a.mask &^ use; lost != 0; lost &= lost - 1 {
 		b.core.Unexpected(now, mine.slot, wire.ChunkBytes)
 	}
 	if use != 0 {
@@ -415,6 +419,10 @@ func (b *shoal) evicted(i uint32) { b.core.Evicted(b.p.w.clock(), b.piece(i)) }
 func (b *shoal) end() { b.p.acct.dup = b.core.Bytes().Duplicate }
 
 func (b *shoal) serve() (burst, bool) {
+	if b.tried != b.p.w.now {
+		b.tried = b.p.w.now
+		b.reopen()
+	}
 	now := b.p.w.clock()
 	s, ok := b.core.NextServe(now, b.budget)
 	if !ok {
@@ -425,6 +433,19 @@ func (b *shoal) serve() (burst, bool) {
 	mine, _ := c.of(b.p)
 	mine.sender.tier(now, cc.Tier(s.Tier))
 	return burst{c: c, piece: b.number(s.Piece), mask: s.Mask}, true
+}
+
+// reopen tells the core which paths may take something again.
+func (b *shoal) reopen() {
+	b.wait = slices.DeleteFunc(b.wait, func(slot swarm.Peer) bool {
+		till := b.shut[slot]
+		if till <= b.p.w.now {
+			b.core.Reopen(slot)
+			return true
+		}
+		b.p.blocked = min(b.p.blocked, till)
+		return false
+	})
 }
 
 func (b *shoal) advance() time.Duration {

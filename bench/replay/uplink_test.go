@@ -75,26 +75,26 @@ func TestMessagesWaitInTheUplinksQueue(t *testing.T) {
 	_, a, b, c := pair(Config{})
 	_, _ = a.sendUp(5000)
 	a.send(c, wire.Request{}, false)
-	require.Len(t, b.mail.urgent, 1)
-	require.Equal(t, 50*ms+800*time.Microsecond+15*ms+reaction, b.mail.urgent[0].at)
+	require.Len(t, b.mail.waiting, 1)
+	require.Equal(t, 50*ms+800*time.Microsecond+15*ms+reaction, b.mail.waiting[0].at)
 
 	_, _ = a.sendUp(4910)
 	a.send(c, wire.Request{}, false)
-	require.Len(t, b.mail.urgent, 1, "10 bytes of room are not enough")
+	require.Len(t, b.mail.waiting, 1, "10 bytes of room are not enough")
 	a.send(c, wire.Ready{}, false)
-	require.Len(t, b.mail.urgent, 2)
-	require.Equal(t, a.upFree+retransmit+30*ms+15*ms+reaction, b.mail.urgent[1].at)
+	require.Len(t, b.mail.waiting, 2)
+	require.Equal(t, a.upFree+retransmit+30*ms+15*ms+reaction, b.mail.waiting[1].at)
 }
 
 // 1,085.44 bytes are a chunk on the wire, so the queue has room for 9 of 16.
 func TestBurstLosesWhatTheQueueHasNoRoomFor(t *testing.T) {
-	w, a, _, c := pair(Config{})
+	w, a, b, c := pair(Config{})
 	_, _ = a.sendUp(100)
 	c.ends[0].sender = newSender(w.clock(), nil)
 	a.sendBurst(burst{c: c, mask: 1<<16 - 1})
-	at, ev := w.events.pop()
-	require.EqualValues(t, 1<<9-1, ev.mask)
-	require.Equal(t, a.upFree+15*ms, at)
+	require.Len(t, b.coming, 1)
+	require.EqualValues(t, 1<<9-1, b.coming[0].mask)
+	require.Equal(t, a.upFree+15*ms, b.coming[0].at)
 	require.EqualValues(t, 16*wire.ChunkBytes, a.acct.sent, "lost bytes were sent")
 	require.EqualValues(t, 7598, c.ends[0].sender.flights[0].lost)
 }
@@ -113,7 +113,7 @@ func TestSenderKeepsToTheShippedControllersWindow(t *testing.T) {
 
 	w.now = 20 * ms
 	_, _ = b.sendUp(2000)
-	b.acknowledge(c, number, 10)
+	b.acknowledge(&inbound{at: w.now, c: c, number: number}, 10)
 	// Held back for a sixteenth of 30 ms, behind 20 ms of queue, half a round trip.
 	held := 1875 * time.Microsecond
 	ack := 20*ms + held + 20*ms + 15*ms
@@ -133,7 +133,7 @@ func TestSenderBacksOffForWhatWasLost(t *testing.T) {
 	s := c.ends[0].sender
 	number := s.sent(w, flight{bytes: 10 * cc.PacketBytes, lost: 2 * cc.PacketBytes})
 	w.now = 15 * ms
-	b.acknowledge(c, number, 8)
+	b.acknowledge(&inbound{at: w.now, c: c, number: number}, 8)
 	w.now = time.Second
 	require.NotZero(t, a.mayServe(c))
 	require.InDelta(t, 7*cc.PacketBytes, s.controller.WindowBytes(), 1, "Cubic's beta")
@@ -257,11 +257,12 @@ func keepSending(w *world, a, b *peer, c *conn, tier cc.Tier) (stood time.Durati
 				break
 			}
 			w.now = at
-			if ev.kind == evBurst {
-				b.acknowledge(c, uint64(ev.n), bits.OnesCount64(ev.mask))
-			}
 		}
 		w.now = next
+		for len(b.coming) > 0 && b.coming[0].at <= w.now {
+			b.acknowledge(&b.coming[0], bits.OnesCount64(b.coming[0].mask))
+			b.coming = b.coming[1:]
+		}
 		if w.now > 10*time.Second {
 			waits, samples = waits+a.uplinkWait(), samples+1
 		} else {
@@ -303,21 +304,22 @@ func (narrow) WindowBytes() int { return cc.PacketBytes / 4 }
 
 func TestWindowBelowAPacketIsAMatterOfThePacer(t *testing.T) {
 	w, a, _, c := pair(Config{})
-	a.group = new(cc.Group)
+	a.group, a.line.up = new(cc.Group), 1000*kbps
 	c.ends[0].sender = newSender(w.clock(), a.group)
 	s := c.ends[0].sender
 	s.controller = narrow{s.controller}
-	require.Equal(t, 1, a.mayServe(c))
-	a.sendBurst(burst{c: c, mask: 1})
+	require.Equal(t, leastBurst, a.mayServe(c))
+	a.sendBurst(burst{c: c, mask: 1<<leastBurst - 1})
 	require.Zero(t, a.mayServe(c))
 }
 
-// 8 ms of 4 Mbit/s are three chunks. A sender without tiers sends whole bursts.
+// 8 ms of 4 Mbit/s are three chunks, and 27 ms of 1 Mbit/s. A sender without tiers sends
+// whole bursts.
 func TestBurstsAreShortOnThinUplinks(t *testing.T) {
 	_, a, _, _ := pair(Config{})
 	require.Equal(t, chunksPerBurst, a.burstChunks())
 	a.group = new(cc.Group)
-	for upKbps, chunks := range map[float64]int{100: 1, 1000: 1, 4000: 3, 10_000: 9, 20_000: chunksPerBurst} {
+	for upKbps, chunks := range map[float64]int{100: 1, 700: 2, 1000: 3, 4000: 3, 10_000: 9, 20_000: chunksPerBurst} {
 		a.line.up = upKbps * kbps
 		require.Equal(t, chunks, a.burstChunks(), upKbps)
 	}
@@ -383,7 +385,7 @@ func TestSenderRestsAfterALongSilence(t *testing.T) {
 	s := c.ends[0].sender
 	w.now = restAfter + time.Second
 	require.False(t, s.atRest(w), "nobody knows what became of it")
-	b.acknowledge(c, 0, 1)
+	b.acknowledge(&inbound{at: w.now, c: c}, 1)
 	w.now += time.Second
 	require.True(t, s.atRest(w))
 }

@@ -48,6 +48,7 @@ type world struct {
 	results []SessionResult
 	total   series
 	done    outcome
+	due     []inbound // of takeBursts
 }
 
 // outcome is what a swarm's run leaves behind.
@@ -129,6 +130,9 @@ func (w *world) do(ev *event, sw *swarmSessions) {
 	if !p.online {
 		return
 	}
+	if p.comesAt <= w.now {
+		p.takeBursts()
+	}
 	switch ev.kind {
 	case evPlay, evPlayer, evSeek, evLeave:
 		w.doViewer(p, ev)
@@ -145,7 +149,7 @@ func (w *world) do(ev *event, sw *swarmSessions) {
 			p.upload()
 		}
 	case evDown:
-		w.carried(p)
+		p.soon()
 	case evCDN:
 		w.cdnSends(p)
 	case evStored:
@@ -157,8 +161,6 @@ func (w *world) do(ev *event, sw *swarmSessions) {
 	case evSession:
 		w.sessionUp(p, ev.c)
 		p.cycle()
-	case evBurst:
-		w.burstAtLine(p, ev)
 	case evAnnounce:
 		if p.announceAt == w.now {
 			w.announce(p)
@@ -192,31 +194,6 @@ func (w *world) doViewer(p *peer, ev *event) {
 	p.cycle()
 }
 
-// burstAtLine is a burst of a seed whose last byte reaches p's downlink.
-func (w *world) burstAtLine(p *peer, ev *event) {
-	mine, _ := ev.c.of(p)
-	if !mine.up {
-		return
-	}
-	if w.arrive(p, *ev, float64(chunkBytes(ev.mask))*peerOverhead, &mine.flow) {
-		w.received(p, *ev)
-	}
-}
-
-// carried is the end of a burst's service in p's downlink.
-func (w *world) carried(p *peer) {
-	ev := p.down.current
-	p.down.current = event{}
-	w.carryNext(p)
-	if ev.kind == evCDN {
-		p.cdn.inLine--
-		w.wakeCDN(p)
-		w.cdnArrived(p, ev)
-		return
-	}
-	w.received(p, ev)
-}
-
 // tellMeter shows how far the world is.
 func (w *world) tellMeter() {
 	if s := int64(w.now / time.Second); s > w.meter.SimSeconds.Load() {
@@ -238,5 +215,5 @@ func (w *world) finish(p *peer) {
 	w.peers[p.index] = nil
 	w.meter.ViewerSeconds.Add(int64(watched / time.Second))
 	w.meter.Sessions.Add(1)
-	p.policy, p.shelves, p.mail, p.conns = nil, nil, mailbox{}, nil
+	p.policy, p.shelves, p.mail, p.coming, p.conns = nil, nil, mailbox{}, nil, nil
 }

@@ -57,6 +57,7 @@ type Core struct {
 	serving scheduler.SeedSet // leeches for which something is in memory
 	serveBy []time.Time       // by slot, of serving: the earliest deadline
 	loading scheduler.SeedSet // leeches for which something is being read
+	shut    scheduler.SeedSet // leeches whose paths took nothing when they were asked
 	served  pace.Meter        // the rate at which leeches are
 	byID    map[wire.PeerID]Peer
 	known   []*contact

@@ -179,6 +179,10 @@ func TestRequestsAreServedEarliestDeadlineFirst(t *testing.T) {
 	}
 	serve(0)
 	require.Empty(t, order, "no budget, no burst")
+	_, ok := s.NextServe(s.now, func(Peer) int { panic("asked again") })
+	require.False(t, ok)
+	s.Reopen(s.peer)
+	s.Reopen(other)
 	sv, ok := s.NextServe(s.now, func(p Peer) int { return 10 })
 	require.True(t, ok)
 	require.Equal(t, Serve{Peer: other, Piece: Piece{s.files[0], 2}, Mask: 1<<10 - 1}, sv, "what is not loaded waits, and a burst fits its budget")

@@ -208,6 +208,7 @@ func (c *Core) PathUp(now time.Time, id wire.PeerID, rtt time.Duration) (Peer, b
 		id: id, slot: Peer(slot), rtt: rtt, theirs: make(map[uint16]*theirFile),
 	}
 	c.byID[id] = Peer(slot)
+	c.Reopen(Peer(slot))
 	c.sched.SeedUp(scheduler.Seed(slot), rtt)
 	return Peer(slot), true
 }

@@ -167,16 +167,19 @@ func (c *Core) Readable(_ time.Time, pc Piece, ok bool) {
 }
 
 // NextServe returns the next burst to send: the earliest deadline among all
-// leeches for which can, the chunks that a channel may send now, is positive.
+// leeches for which can, the chunks that a channel may send now, is positive. A
+// leech for which it is not is asked about again after Reopen.
 func (c *Core) NextServe(now time.Time, can func(Peer) int) (Serve, bool) {
 	best, budget := scheduler.Seed(0), 0
-	for set := c.serving; !set.Empty(); {
+	for set := c.serving.AndNot(c.shut); !set.Empty(); {
 		slot := set.Pop()
 		if budget > 0 && !c.serveBy[slot].Before(c.serveBy[best]) {
 			continue
 		}
 		if n := can(Peer(slot)); n > 0 {
 			best, budget = slot, n
+		} else {
+			c.shut.Add(slot)
 		}
 	}
 	if budget == 0 {
@@ -190,6 +193,10 @@ func (c *Core) NextServe(now time.Time, can func(Peer) int) (Serve, bool) {
 	c.unqueue(p, i, out.Mask)
 	return out, true
 }
+
+// Reopen says that a leech's path, of which NextServe was told that it takes
+// nothing, may take something again.
+func (c *Core) Reopen(slot Peer) { c.shut.Remove(scheduler.Seed(slot)) }
 
 // firstChunks returns the n lowest chunks of mask: chunks of a request travel in
 // ascending order, so that the leech can see gaps.

@@ -249,6 +249,9 @@ func (n *node) pump() {
 			break
 		}
 	}
+	for slot := range n.core.peers {
+		n.core.Reopen(Peer(slot))
+	}
 	for {
 		s, ok := n.core.NextServe(n.w.now, n.budget)
 		if !ok {
