@@ -12,7 +12,8 @@ const (
 	// they would take up most of the time.
 	drainPause = 25
 
-	// drainEvery is the age from which on rttMin is refreshed by a drain.
+	// drainEvery is the age from which on rttMin is refreshed by a drain. Jitter shows
+	// round trips like it every second or two, and then there is no need.
 	drainEvery = 8 * time.Second
 
 	// The parts of the window that stay during a drain. A refresh has only our own
@@ -61,7 +62,7 @@ func (c *Tiered) drainIsDue(at int64) bool {
 	}
 	// Whoever comes late, from a probe, drains while others have filled up again.
 	d.testing = d.suspected && late < c.path.smoothed
-	return d.suspected || c.compete.on || time.Duration(at-c.path.rttMin.kept[0].at) > drainEvery
+	return d.testing || c.compete.on || time.Duration(at-c.path.emptyAt) > drainEvery
 }
 
 func (c *Tiered) beginDrain(at int64) {

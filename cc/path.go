@@ -45,7 +45,7 @@ const (
 	// jitterFactor corrects mean − min of few samples, and covers what jitter is above
 	// its mean. It is a cliff: at 0.8 half the goodput is lost at ±30 ms, and much more
 	// hides real queues.
-	jitterFactor = 1.35
+	jitterFactor = 1.3
 	maxJitter    = 60 * time.Millisecond
 
 	// ownPackets is what a channel keeps under way whatever the path is like: below
@@ -54,7 +54,7 @@ const (
 
 	// spreadFactor is how much wider jitter may be than within single rounds: what
 	// moves more slowly is a queue.
-	spreadFactor = 2.5
+	spreadFactor = 2.4
 
 	// jitterStretches is how many stretches the median is taken of: a queue that
 	// drains or fills within one of them does not pass for jitter.
@@ -67,6 +67,7 @@ type pathModel struct {
 	round       int64
 	bandwidth   windowedMax // bytes per second, by round
 	rttMin      windowedMin
+	emptyAt     int64 // when a round trip was last as if no queue stood
 	rttBase     windowedMin
 	standingMax windowedMax
 	ackBytes    float64                       // acknowledged at once: the mean of a round, over some eight
@@ -151,6 +152,9 @@ func (m *pathModel) acked(at int64, s Sample, quiet bool) {
 	m.recent = ewma(m.recent, s.RTT, 2)
 	m.recentMax.add(at, int64(m.recent), int64(minRTTWindow))
 	m.rttMin.add(at, int64(s.RTT), int64(minRTTWindow))
+	if s.RTT <= m.minRTT()*17/16+m.jitter/8 {
+		m.emptyAt = at
+	}
 	m.rttBase.add(at, int64(s.RTT), int64(rttBaseWindow))
 	if m.roundMin == 0 || s.RTT < m.roundMin {
 		m.roundMin = s.RTT

@@ -220,11 +220,13 @@ func (c *Tiered) window() float64 {
 // modelWindow is what may be in flight at a multiple of the rate: what the path
 // holds, jitter and losses included, a small queue of our own, what waits for
 // its ACK, and K. A probe does not multiply the jitter: the window covers what that
-// holds back anyway, and once more of it overflows a queue of one BDP.
+// holds back anyway, and once more of it overflows a queue of one BDP. A lost packet
+// is in flight for about two round trips, until later ones have come.
 func (c *Tiered) modelWindow(gain float64) float64 {
 	m := &c.path
 	hold := time.Duration(gain*float64(m.minRTT())) + m.jitter + c.params.ownQueue + m.ackTime()
-	return bytesAt(c.rate(), hold)/c.arriving() + c.params.extraBytes
+	arriving := c.arriving()
+	return bytesAt(c.rate(), hold)/arriving*(2-arriving) + c.params.extraBytes
 }
 
 // rate is the bandwidth within the bounds of congestion.
