@@ -65,6 +65,7 @@ func parseRun(args []string, usage io.Writer) (o runOptions, err error) {
 		return err
 	})
 	fs.IntVar(&s.SegmentBytes, "mss", 0, "`BYTES` of payload and options in a packet of the TCP flows; default what an MTU of 1500 holds")
+	fs.BoolVar(&s.Paced, "paced", false, "the TCP flows spread their packets over the round trip, as shoal's do")
 	fs.Float64Var(&seconds, "seconds", seconds, "length of the run")
 	fs.Func("warmup", "time after the last flow's start that is not measured; default 2s", into(&s.WarmUp, parseDuration))
 	fs.Uint64Var(&s.Seed, "seed", 1, "seed of losses and jitter")

@@ -26,6 +26,7 @@ type end struct {
 	Start, Length time.Duration
 	Tiers         []tierChange
 	SegmentBytes  int
+	Paced         bool
 }
 
 func (e *end) String() string { return fmt.Sprintf("flow %d (%s)", e.Flow, e.Kind) }

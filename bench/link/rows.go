@@ -15,9 +15,10 @@ const (
 
 	jitter = " --jitter 20ms"
 
-	// sameSize makes the packets of TCP as large as DATA datagrams: what Cubic gets
-	// out of a lossy link is proportional to the size of a packet.
-	sameSize = " --mss 1047"
+	// alike makes the packets of TCP as large as DATA datagrams and spreads them as
+	// well: what Cubic gets out of a lossy link is proportional to the size of a packet,
+	// and of two flows the one that sends bursts loses more in a small queue.
+	alike = " --mss 1047 --paced"
 
 	// Links of which plots are drawn, too.
 	windowLink     = alone + "--jitter 20ms --flow "
@@ -59,12 +60,12 @@ func judgeCubic(m *measurer) (checks []check) {
 	for _, loss := range []string{"0", "0.001", "0.01"} {
 		for _, buffer := range buffers {
 			link := fmt.Sprintf("%s--buffer %sbdp --loss %s", alone, buffer, loss)
-			ours, theirs := link+" --flow shoal-cubic", link+" --flow tcp-cubic"+sameSize
+			ours, theirs := link+" --flow shoal-cubic", link+" --flow tcp-cubic"+alike
 			compare(fmt.Sprintf("alone, %s BDP, loss %s", buffer, loss), m.of(ours).flow(0).GoodputMbps, m.of(theirs).flow(0).GoodputMbps, ours)
 		}
 	}
 	for _, buffer := range buffers {
-		both := fmt.Sprintf("%s--buffer %sbdp --flow shoal-cubic --flow tcp-cubic%s", beside, buffer, sameSize)
+		both := fmt.Sprintf("%s--buffer %sbdp --flow shoal-cubic --flow tcp-cubic%s", beside, buffer, alike)
 		compare(fmt.Sprintf("side by side, %s BDP", buffer), m.of(both).flow(0).GoodputMbps, m.of(both).flow(1).GoodputMbps, both)
 	}
 	return checks

@@ -88,7 +88,7 @@ func play(ctx context.Context, s *scenario, link *emulator.Network) ([]report, e
 		for _, sends := range []bool{true, false} {
 			e := end{
 				Flow: i, Kind: f.Kind, Channels: f.Channels, Sends: sends, BeginUnixNano: begin.UnixNano(), Start: f.Start, Length: s.Length,
-				Tiers: f.Tiers, SegmentBytes: s.SegmentBytes,
+				Tiers: f.Tiers, SegmentBytes: s.SegmentBytes, Paced: s.Paced,
 			}
 			own, peer := link.Hosts[1], link.Hosts[0]
 			if sends {

@@ -36,7 +36,8 @@ type scenario struct {
 	Steps           []rateStep     // after RateBytesPerSec
 	Trace           *trace.Network // instead of both
 	Flows           []flow
-	SegmentBytes    int // of TCP flows, without headers; 0: what fits the MTU
+	SegmentBytes    int  // of TCP flows, without headers; 0: what fits the MTU
+	Paced           bool // TCP flows spread their packets as ours do
 	Length, WarmUp  time.Duration
 	Seed            uint64
 }

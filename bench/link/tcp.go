@@ -47,6 +47,9 @@ func (e *end) sendTCP(control string) part {
 			if err == nil && e.SegmentBytes > 0 {
 				err = setSegmentBytes(raw, e.SegmentBytes)
 			}
+			if err == nil && e.Paced {
+				err = pace(raw)
+			}
 			return err
 		}}
 		conn, err := d.DialContext(ctx, "tcp", e.Peer.String())

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -26,6 +27,15 @@ func hasCongestion(name string) (err error) {
 func setSegmentBytes(raw syscall.RawConn, bytes int) (err error) {
 	controlErr := raw.Control(func(fd uintptr) {
 		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_MAXSEG, bytes)
+	})
+	return errors.Join(controlErr, err)
+}
+
+// pace has the kernel spread a flow's packets, as it does where the queue discipline
+// is fq. A rate asked for turns that on; this one is no limit.
+func pace(raw syscall.RawConn) (err error) {
+	controlErr := raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MAX_PACING_RATE, math.MaxInt32)
 	})
 	return errors.Join(controlErr, err)
 }
