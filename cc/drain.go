@@ -3,7 +3,7 @@ package cc
 import "time"
 
 const (
-	// drainSlot is the rhythm of drains. One of 2.5 round trips empties our share of
+	// drainSlot is the rhythm of drains. A test of 2.5 round trips empties our share of
 	// any queue; the second half of it is measured.
 	drainSlot    = 3 * time.Second
 	minDrainStep = 20 * time.Millisecond
@@ -57,6 +57,7 @@ func (c *Tiered) drainIsDue(at int64) bool {
 		return false
 	}
 	d.slot = slot
+	d.stayed = d.stayed && d.suspected
 	if time.Duration(at-d.at) < max(drainSlot/2, drainPause*c.path.smoothed) {
 		return false
 	}

@@ -13,6 +13,10 @@ const (
 	// foreignCuts rounds in a row would have emptied a queue of our own.
 	foreignCuts = 4
 
+	// yieldedQueue is the most that a flow leaves behind that was alone while it yielded:
+	// its target, jitter allowed for.
+	yieldedQueue = 12 * time.Millisecond
+
 	// After meeting somebody the window grows by heldGrowth packets a round trip
 	// only: Cubic needs seconds to take what was left to it.
 	yieldHold  = 10 * time.Second
@@ -23,6 +27,7 @@ const (
 type yieldState struct {
 	cuts      int   // rounds in a row in which the queue made us shrink
 	heldUntil int64 // somebody was there, and may not have what it can get yet
+	met       bool  // in this stay of the tier
 }
 
 func (y *yieldState) hold(at int64) { y.heldUntil = at + int64(yieldHold) }
@@ -43,6 +48,7 @@ func (c *Tiered) yield(at int64, s Sample) {
 			c.yielding.cuts = 0
 		}
 		if c.yielding.cuts >= foreignCuts {
+			c.yielding.met = true
 			c.yielding.hold(at)
 		}
 	}
@@ -74,7 +80,7 @@ func (c *Tiered) beginYielding(at int64, windowBytes float64) {
 	m := &c.path
 	queue := m.queue(1) > c.yieldTarget()
 	foreign := c.compete.on || c.compete.lately(at) || c.drain.suspected
-	c.compete.on = false
+	c.compete.on, c.yielding.met = false, false
 	c.windowBytes = min(windowBytes, max(float64(c.inFlight), minTieredWindow))
 	if !c.filled {
 		return
@@ -88,12 +94,13 @@ func (c *Tiered) beginYielding(at int64, windowBytes float64) {
 }
 
 // endYielding hands the window to a tier that does not yield. If somebody fills
-// the queue, or did a moment ago and has just backed off, the flow joins as a new
-// one would, from where it is: next to nothing of the queue can be its own.
+// the queue, or was met a moment ago and has just backed off, the flow joins as a
+// new one would, from where it is: next to nothing of the queue can be its own. What
+// made it yield before does not count: that may have been itself.
 func (c *Tiered) endYielding(at int64, windowBytes float64) {
 	c.toCruise(at)
 	c.probe.next = c.path.round
-	if c.path.queue(1) > c.path.leftovers() || at < c.yielding.heldUntil {
+	if c.path.queue(1) > max(c.path.leftovers(), yieldedQueue) || c.yielding.met && at < c.yielding.heldUntil {
 		c.compete.enter(windowBytes, c.params.keep)
 		c.compete.slowStart = true
 	}

@@ -323,6 +323,7 @@ func (c *Tiered) congested(now time.Time) {
 func (c *Tiered) startOver(windowBytes float64) {
 	c.phase, c.filled, c.gain = startup, false, startupGain
 	c.compete.on = false
+	c.drain.suspected, c.drain.stayed = false, false
 	c.windowBytes = windowBytes
 	c.delayBound, c.lossBound = 0, 0
 	c.start = startupState{queue: c.path.queue(1)}

@@ -283,6 +283,28 @@ func TestTierSwitchOfALoneFlowCostsNothing(t *testing.T) {
 	}
 }
 
+// A viewer who seeks to and fro changes the tier every few seconds. What the flow did
+// to the queue itself must not pass for somebody else: it would compete with nobody,
+// and overflow the queue each time.
+func TestTierFlipsOfALoneFlowAreNotACompetition(t *testing.T) {
+	w := newWorld(pathMbit, pathBDP)
+	_, c := w.addTiered(Fast, pathRTT)
+	w.run(8 * time.Second)
+	drops, competed := w.queueDrops, 0
+	for range 10 {
+		c.SetTier(w.now, Slow)
+		w.run(3 * time.Second)
+		c.SetTier(w.now, Fast)
+		w.run(3 * time.Second)
+		if c.compete.on {
+			competed++
+		}
+	}
+	t.Logf("%d packets dropped, %d of 10 times competing", w.queueDrops-drops, competed)
+	require.Zero(t, competed)
+	require.Less(t, w.queueDrops-drops, 100)
+}
+
 // Who drains together leaves more or less to a Cubic as it happens: the median of five
 // moments at which the four come. Without a group it keeps 0.43.
 func TestGroupTakesOneFlowsPlace(t *testing.T) {

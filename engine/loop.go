@@ -24,7 +24,8 @@ import (
 //     back-pressure on peers and on CDN downloads.
 //   - the transport's inbox: batches of received sealed datagrams.
 //
-// The loop itself never waits for anybody. What it hands out goes to queues
+// The loop itself waits for nobody but the system, and that briefly: see
+// transport.Channel.Flush. What it hands out goes to queues
 // that never block (queue.go), whose lengths are bounded by what feeds them,
 // and answers to readers go to channels with room for the one answer that each
 // may await.
@@ -97,7 +98,7 @@ const (
 	inboxSize = 1024
 
 	// inputsPerCycle and packetsPerCycle bound what one cycle takes, so that
-	// timers, ACKs and sending are never more than about a millisecond late. A
+	// timers, ACKs and sending are never late by much more than the grain. A
 	// batch may hold 240 datagrams, each of which takes most of a microsecond to
 	// open.
 	inputsPerCycle  = 64

@@ -77,9 +77,6 @@ func (l *loop) serve(now time.Time) (sent int) {
 	}
 	budget := func(h swarm.Peer) int {
 		p := l.peers[h]
-		if p == nil {
-			return 0
-		}
 		n := p.channel.SendBudget(now)
 		// Asked and refused: the peer waits for its pacer, for longer than this.
 		p.serving = n <= 0

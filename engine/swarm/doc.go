@@ -9,6 +9,6 @@
 // (peer, piece, mask of chunks), while the owner moves the bytes.
 //
 // The owner's cycle is: call inputs, Advance(now), Drain, do what was drained,
-// serve with NextServe while channels have budget, and come back with new
-// facts or at Next().
+// Reopen paths that may take bytes again, serve with NextServe while channels have
+// budget, and come back with new facts or at Next().
 package swarm

@@ -212,8 +212,8 @@ func (c *Channel) Advance(now time.Time) {
 }
 
 // Flush hands what is queued to the socket, on this channel and on all others
-// of its inbox. It may wait for room in the socket's buffer, which is a matter of
-// microseconds.
+// of its inbox. It may wait for room in the socket's buffer: a matter of microseconds
+// as a rule, and a tenth of a second at most, after which what is left is lost.
 func (c *Channel) Flush() {
 	if g := c.gear; g != nil && g.sent {
 		if g.offered > 0 {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -34,6 +35,9 @@ func newDoorbell(fd int) (*doorbell, error) {
 		unix.EpollCtl(instance, unix.EPOLL_CTL_ADD, fd, new(unix.EpollEvent)),
 	)
 	d.file = os.NewFile(uintptr(instance), "epoll")
+	if err == nil { // a file that the poller did not take says so here first
+		err = d.file.SetReadDeadline(time.Time{})
+	}
 	if err == nil {
 		d.raw, err = d.file.SyscallConn()
 	}

@@ -33,8 +33,8 @@ const (
 	// MTU refuses segments (EINVAL) while all others take them.
 	maxSegmentRefusals = 8
 
-	// roomPatience is how long a write waits while the socket's buffer is full: at
-	// 1 Mbit/s, room for a datagram takes 10 ms.
+	// roomPatience is how long a write waits while the socket's buffer is full. The
+	// system says that there is room when half of it has left.
 	roomPatience = 100 * time.Millisecond
 )
 
@@ -74,7 +74,7 @@ type linuxSocket struct {
 func newSocket(conn *net.UDPConn, c *counters, log *slog.Logger, disableOffload bool) socket {
 	s := &linuxSocket{counters: c, log: log}
 	if err := s.takeOver(conn, disableOffload); err != nil {
-		log.Debug("the portable socket is used", slog.Any("error", err))
+		log.Warn("the portable socket is used: no offload, no ECN, no don't-fragment bit", slog.Any("error", err))
 		return newPortableSocket(conn, c)
 	}
 	s.sendBatch = s.sendmmsg
@@ -270,6 +270,12 @@ func (s *linuxSocket) write(out []Outgoing) error {
 		if errors.Is(err, net.ErrClosed) {
 			return err
 		}
+		if errors.Is(err, unix.EAGAIN) { // no room after all: the next would wait as long
+			for i := range out {
+				s.counters.sendErr.Add(uint64(out[i].segments()))
+			}
+			return nil
+		}
 		// The error is that of the first message that was not sent.
 		first := out[:1]
 		out = out[1:]
@@ -359,8 +365,12 @@ func (s *linuxSocket) sendAll(headers []unix.Mmsghdr) error {
 			if errors.Is(err, net.ErrClosed) {
 				return err
 			}
-			s.counters.sendErr.Add(1)
-			headers = headers[1:]
+			refused := 1
+			if errors.Is(err, unix.EAGAIN) {
+				refused = len(headers)
+			}
+			s.counters.sendErr.Add(uint64(refused))
+			headers = headers[refused:]
 		}
 	}
 	return nil
