@@ -12,8 +12,9 @@ type competition struct {
 	on          bool
 	windowBytes float64
 	curve       curve
-	slowStart   bool // until the first back-off
-	drained     int  // drain tests in a row that found the queue gone
+	slowStart   bool    // until the first back-off
+	aim         float64 // but below this window slow start goes on; each back-off halves it
+	drained     int     // drain tests in a row that found the queue gone
 
 	leftAt    int64 // when the mode was left last, and with which window
 	leftBytes float64
@@ -24,7 +25,7 @@ const rejoinTime = 10 * time.Second
 
 func (x *competition) enter(windowBytes, keep float64) {
 	windowBytes = max(windowBytes, minCompeteBytes)
-	x.on, x.windowBytes, x.drained, x.slowStart = true, windowBytes, 0, false
+	x.on, x.windowBytes, x.drained, x.slowStart, x.aim = true, windowBytes, 0, false, 0
 	x.curve = curve{beta: keep, weight: 1, wMax: windowBytes / PacketBytes, wPrior: windowBytes / PacketBytes}
 }
 
@@ -53,7 +54,9 @@ func (x *competition) acked(now time.Time, ackedBytes int, srtt time.Duration, w
 }
 
 func (x *competition) backOff(keep, floorBytes float64) {
-	x.curve.beta, x.slowStart = keep, false
+	x.curve.beta = keep
 	x.curve.reduced(x.windowBytes / PacketBytes)
 	x.windowBytes = max(x.windowBytes*keep, floorBytes)
+	x.slowStart = x.slowStart && x.windowBytes < x.aim
+	x.aim /= 2
 }

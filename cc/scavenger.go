@@ -17,6 +17,10 @@ const (
 	// its target, jitter allowed for.
 	yieldedQueue = 12 * time.Millisecond
 
+	// A flow that comes back within formerTime goes for most of the window that it had.
+	aimOfFormer = 0.8
+	formerTime  = time.Minute
+
 	// After meeting somebody the window grows by heldGrowth packets a round trip
 	// only: Cubic needs seconds to take what was left to it.
 	yieldHold  = 10 * time.Second
@@ -28,6 +32,9 @@ type yieldState struct {
 	cuts      int   // rounds in a row in which the queue made us shrink
 	heldUntil int64 // somebody was there, and may not have what it can get yet
 	met       bool  // in this stay of the tier
+
+	formerBytes float64 // the window of the tier before, and when that was left
+	formerAt    int64
 }
 
 func (y *yieldState) hold(at int64) { y.heldUntil = at + int64(yieldHold) }
@@ -80,6 +87,9 @@ func (c *Tiered) beginYielding(at int64, windowBytes float64) {
 	m := &c.path
 	queue := m.queue(1) > c.yieldTarget()
 	foreign := c.compete.on || c.compete.lately(at) || c.drain.suspected
+	if c.filled {
+		c.yielding.formerBytes, c.yielding.formerAt = windowBytes, at
+	}
 	c.compete.on, c.yielding.met = false, false
 	c.windowBytes = min(windowBytes, max(float64(c.inFlight), minTieredWindow))
 	if !c.filled {
@@ -103,5 +113,8 @@ func (c *Tiered) endYielding(at int64, windowBytes float64) {
 	if c.path.queue(1) > max(c.path.leftovers(), yieldedQueue) || c.yielding.met && at < c.yielding.heldUntil {
 		c.compete.enter(windowBytes, c.params.keep)
 		c.compete.slowStart = true
+		if time.Duration(at-c.yielding.formerAt) < formerTime {
+			c.compete.aim = aimOfFormer * c.yielding.formerBytes
+		}
 	}
 }

@@ -305,6 +305,28 @@ func TestTierFlipsOfALoneFlowAreNotACompetition(t *testing.T) {
 	require.Less(t, w.queueDrops-drops, 100)
 }
 
+// A Cubic's full queue drops something of whoever comes back, at a few packets as well as
+// at many: one early loss must not leave a flow that had half of the link with a tenth.
+// But what it had may be there no longer.
+func TestSlowStartGoesForTheFormerWindow(t *testing.T) {
+	var x competition
+	x.enter(20*PacketBytes, 0.8)
+	x.slowStart, x.aim = true, 64*PacketBytes
+	x.backOff(0.8, minCompeteBytes)
+	require.True(t, x.slowStart)
+	x.windowBytes = 80 * PacketBytes
+	x.backOff(0.8, minCompeteBytes)
+	require.False(t, x.slowStart)
+
+	x.enter(20*PacketBytes, 0.8)
+	x.slowStart, x.aim = true, 64*PacketBytes
+	for range 4 {
+		x.windowBytes = 20 * PacketBytes
+		x.backOff(0.8, minCompeteBytes)
+	}
+	require.False(t, x.slowStart)
+}
+
 // Who drains together leaves more or less to a Cubic as it happens: the median of five
 // moments at which the four come. Without a group it keeps 0.43.
 func TestGroupTakesOneFlowsPlace(t *testing.T) {
