@@ -119,7 +119,7 @@ func (c *Tiered) judgeDrain(at int64, queue time.Duration) {
 			d.stayed = false
 			c.beginCompeting(lately)
 		}
-	case !c.compete.on:
+	case !c.compete.on: // rttMin was refreshed, no more
 	case queue >= m.foreignQueue()/2:
 		c.compete.drained = 0
 	default:
@@ -130,6 +130,7 @@ func (c *Tiered) judgeDrain(at int64, queue time.Duration) {
 	}
 }
 
+// beginCompeting enters the mode; again: from the window with which it was left not long ago.
 func (c *Tiered) beginCompeting(again bool) {
 	window := c.modelWindow(1)
 	if again {
