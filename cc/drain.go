@@ -27,7 +27,8 @@ const (
 type drainState struct {
 	at        int64 // when the last one ended
 	slot      int64 // in which it was decided about the last one
-	suspected bool  // a queue stood in the last stretch that may be foreign
+	doubtful  bool  // a queue stood in the last stretch that may be foreign
+	suspected bool  // and in the one before
 	testing   bool  // the result decides on competing
 	stayed    bool  // the queue was there in the last test, too
 
@@ -35,7 +36,8 @@ type drainState struct {
 	rttMin           time.Duration // since measureAt
 }
 
-// suspect looks, after every stretch, whether a queue stands that we cannot explain.
+// suspect looks, after every stretch, whether a queue stands that we cannot explain. Under
+// jitter the least round trip of one stretch is a matter of luck.
 func (c *Tiered) suspect() {
 	s, m := &c.path.stretch, &c.path
 	if !c.filled || c.compete.on || c.params.yields {
@@ -43,7 +45,9 @@ func (c *Tiered) suspect() {
 	}
 	stands := s.whole.least-m.minRTT() > m.foreignQueue()
 	moves := s.whole.mean()-m.minRTT() > m.jitter+max(12*time.Millisecond, m.minRTT()/4, m.timeOf(ownPackets))
-	c.drain.suspected = stands || moves
+	doubtful := stands || moves
+	c.drain.suspected = doubtful && c.drain.doubtful
+	c.drain.doubtful = doubtful
 }
 
 // drainIsDue decides in cruise. Channels drain in the same slots of wall-clock time,

@@ -1,6 +1,9 @@
 package cc
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // A TierController is a Controller whose aggressiveness follows the urgency of
 // what it carries.
@@ -37,6 +40,12 @@ const (
 	// boundGrowth is the part by which the bound of a congestion grows in a round
 	// trip. Four flows in half a BDP lose 4 % with a quarter, 2 % with this.
 	boundGrowth = 0.03
+	// The window stays where it is while the model's is within these parts of probeNoise
+	// from it: what jitter makes of the estimates is no reason to send more or less.
+	playBelow, playAbove = 0.55, 0.85
+	// lossSigmas of what chance loses more in a round trip than it does on average
+	// are sent all the same.
+	lossSigmas = 2
 	// minTieredWindow keeps acknowledgements coming.
 	minTieredWindow = 4 * PacketBytes
 )
@@ -62,6 +71,7 @@ type Tiered struct {
 	losses lossAccount
 
 	windowBytes float64 // of startup, and of the tier that yields
+	steadyBytes float64 // of cruise, as of the latest round
 	start       startupState
 	probe       probeState
 	drain       drainState
@@ -211,22 +221,33 @@ func (c *Tiered) window() float64 {
 	case c.compete.on:
 		return max(c.compete.windowBytes, minTieredWindow)
 	case c.phase == probeUp:
-		return max(c.modelWindow(c.gain), minTieredWindow)
+		return max(c.steadyWindow()*c.modelWindow(c.gain)/c.modelWindow(1), minTieredWindow)
 	default:
-		return max(c.modelWindow(1), minTieredWindow)
+		return max(c.steadyWindow(), minTieredWindow)
 	}
 }
 
 // modelWindow is what may be in flight at a multiple of the rate: what the path
 // holds, jitter and losses included, a small queue of our own, what waits for
-// its ACK, and K. A probe does not multiply the jitter: the window covers what that
-// holds back anyway, and once more of it overflows a queue of one BDP. A lost packet
-// is in flight for about two round trips, until later ones have come.
+// its ACK, and K. A probe multiplies neither the jitter nor as much of rttMin: the
+// window covers what jitter holds back, and mostly that is less. A lost packet is in
+// flight for about two round trips, until later ones have come.
 func (c *Tiered) modelWindow(gain float64) float64 {
 	m := &c.path
-	hold := time.Duration(gain*float64(m.minRTT())) + m.jitter + c.params.ownQueue + m.ackTime()
+	more := (gain - 1) * float64(max(m.minRTT()-m.jitter, 0))
+	hold := m.minRTT() + time.Duration(more) + m.jitter + c.params.ownQueue + m.ackTime()
+	bytes := bytesAt(c.rate(), hold) + c.params.extraBytes
 	arriving := c.arriving()
-	return bytesAt(c.rate(), hold)/arriving*(2-arriving) + c.params.extraBytes
+	if arriving == 1 {
+		return bytes
+	}
+	return bytes/arriving*(2-arriving) + lossSigmas*math.Sqrt((1-arriving)*bytes*PacketBytes)
+}
+
+// steadyWindow is the model's window with some play.
+func (c *Tiered) steadyWindow() float64 {
+	model, noise := c.modelWindow(1), c.probeNoise()
+	return max(model*(1-playBelow*noise), min(c.steadyBytes, model*(1+playAbove*noise)))
 }
 
 // rate is the bandwidth within the bounds of congestion.
@@ -261,6 +282,7 @@ func (c *Tiered) quiet() bool {
 func (c *Tiered) endRound(at int64, delivered uint64) {
 	m := &c.path
 	m.endRound(at, delivered)
+	c.steadyBytes = c.steadyWindow()
 	c.losses.endRound()
 	if c.delayBound > 0 && m.queue(1) < c.params.ownQueue+m.minRTT()/10+m.jitter {
 		c.relaxDelayBound()
@@ -323,7 +345,7 @@ func (c *Tiered) congested(now time.Time) {
 func (c *Tiered) startOver(windowBytes float64) {
 	c.phase, c.filled, c.gain = startup, false, startupGain
 	c.compete.on = false
-	c.drain.suspected, c.drain.stayed = false, false
+	c.drain.doubtful, c.drain.suspected, c.drain.stayed = false, false, false
 	c.windowBytes = windowBytes
 	c.delayBound, c.lossBound = 0, 0
 	c.start = startupState{queue: c.path.queue(1)}

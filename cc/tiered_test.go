@@ -1,6 +1,8 @@
 package cc
 
 import (
+	"math"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -93,6 +95,39 @@ func TestJitterDoesNotEmptyThePipe(t *testing.T) {
 	require.Greater(t, fast, 0.88)
 	require.Less(t, queue, 39*ms)
 	require.Greater(t, fast, 8*cubic)
+}
+
+// What jitter makes of round trips and rates is no reason to send more or less: the talk's
+// picture of a window that stands still. Drains for a queue that jitter has feigned are the
+// other half of it.
+func TestJitterLeavesTheWindowAlone(t *testing.T) {
+	var moves []float64
+	drains := 0
+	for seed := range uint64(16) {
+		w := newWorld(pathMbit, pathBDP)
+		w.rng = rand.New(rand.NewPCG(seed, 2))
+		f, c := w.addTiered(Fast, pathRTT)
+		f.jitter = 20 * ms
+		w.run(2 * time.Second)
+		var sum, squares float64
+		const samples = 900
+		draining := false
+		for range samples {
+			w.run(20 * ms)
+			window := float64(c.WindowBytes())
+			sum, squares = sum+window, squares+window*window
+			if c.phase == drainTest && !draining {
+				drains++
+			}
+			draining = c.phase == drainTest
+		}
+		mean := sum / samples
+		moves = append(moves, math.Sqrt(squares/samples-mean*mean)/mean)
+	}
+	slices.Sort(moves)
+	t.Logf("coefficients of variation %.3f, %d drains", moves, drains)
+	require.Less(t, moves[len(moves)/2], 0.0655)
+	require.Less(t, drains, 11)
 }
 
 func TestReorderingIsNotLoss(t *testing.T) {
