@@ -19,6 +19,11 @@ type CDN struct {
 	InFlight int
 }
 
+// noSlowerThan tells that whatever o brings in time, c does.
+func (c CDN) noSlowerThan(o CDN) bool {
+	return c.BytesPerSec >= o.BytesPerSec && c.FirstByte <= o.FirstByte && c.Margin <= o.Margin && c.InFlight <= o.InFlight
+}
+
 // Gap is a set of missing chunks of one piece.
 type Gap struct {
 	Piece Piece
@@ -49,7 +54,7 @@ const answerGrace = 50 * time.Millisecond
 // whoever is expected to deliver it first.
 func (s *Scheduler) Rescue(now time.Time, cdn CDN, limitBytes int, out []Gap) []Gap {
 	at := s.at(now)
-	if at < s.rescueAt && cdn == s.rescueBy {
+	if at < s.rescueAt && cdn.noSlowerThan(s.rescueBy) {
 		return out
 	}
 	s.active.settle(stateActive)

@@ -36,7 +36,8 @@ type Scheduler struct {
 	opened bool // perhaps such chunks are of a piece in progress
 
 	// Until then, and if no chunk opens and no deadline moves meanwhile, it is no
-	// piece's turn for a first copy, and nothing is in danger with a CDN as rescueBy.
+	// piece's turn for a first copy, and nothing is in danger with a CDN no slower than
+	// rescueBy.
 	copiesAt, rescueAt time.Duration
 	rescueBy           CDN
 

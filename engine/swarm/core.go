@@ -59,6 +59,7 @@ type Core struct {
 	loading scheduler.SeedSet // leeches for which something is being read
 	shut    scheduler.SeedSet // leeches whose paths took nothing when they were asked
 	served  pace.Meter        // the rate at which leeches are
+	queued  int               // chunks that all leeches together wait for
 	byID    map[wire.PeerID]Peer
 	known   []*contact
 	banned  map[wire.PeerID]bool

@@ -270,6 +270,9 @@ func (c *Core) failWants(id File, err error) {
 // dropStalledFetches gives up fetches that make no progress while seeds could
 // deliver: an origin that hangs must not hold the pieces.
 func (c *Core) dropStalledFetches(now time.Time) {
+	if len(c.fetches) == 0 {
+		return
+	}
 	patience := max(stallFactor*c.cdn.Estimate().FirstByte, stallFloor)
 	for _, f := range slices.Clone(c.fetches) {
 		if now.Sub(f.progress) < patience {

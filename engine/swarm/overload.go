@@ -34,15 +34,10 @@ func (c *Core) overdue(now time.Time, p *peer) (by time.Duration, late bool) {
 	}
 	deadline := p.queue[0].deadline
 	left := max(deadline.Sub(now), patientFor)
-	all, before := 0, 0
-	for _, o := range c.peers {
-		if o != nil {
-			all += o.queued
-		}
-	}
-	if takes(all) <= left {
+	if takes(c.queued) <= left {
 		return 0, false // as almost always, and found without looking further
 	}
+	before := 0
 	for _, o := range c.peers {
 		if o == nil {
 			continue
@@ -61,7 +56,8 @@ func (c *Core) overdue(now time.Time, p *peer) (by time.Duration, late bool) {
 // refuse answers BUSY: all that the leech has asked for is off. What it sent before
 // it heard so is not taken either.
 func (c *Core) refuse(now time.Time, p *peer, retryAfter time.Duration) {
-	p.queue, p.queued = p.queue[:0], 0
+	p.queue = p.queue[:0]
+	c.owe(p, -p.queued)
 	p.refusedUntil = now.Add(retryAfter)
 	c.requeued(p)
 	c.out.Busies = append(c.out.Busies, Busy{Peer: p.slot, RetryAfter: retryAfter})

@@ -120,3 +120,14 @@ func TestTimeWithoutRequestsIsNoneOfTheRate(t *testing.T) {
 	}
 	require.InEpsilon(t, 640<<10, u.served.Estimate(), 0.2)
 }
+
+func TestWhoHasGoneWaitsForNothing(t *testing.T) {
+	u := newUploader(t, 2)
+	u.asks(0, 0, 3, time.Minute)
+	u.asks(1, 1, 2, time.Minute)
+	require.Equal(t, 5*64, u.queued)
+	u.PathDown(u.now, 0)
+	require.Equal(t, 2*64, u.queued)
+	u.uploads(time.Second)
+	require.Zero(t, u.queued)
+}

@@ -222,6 +222,7 @@ func (c *Core) PathDown(now time.Time, slot Peer) {
 	c.dial = now
 	c.sched.SeedDown(now, scheduler.Seed(slot))
 	delete(c.byID, p.id)
+	c.owe(p, -p.queued)
 	c.peers[slot] = nil
 	c.serving.Remove(scheduler.Seed(slot))
 	c.loading.Remove(scheduler.Seed(slot))

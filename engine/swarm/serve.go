@@ -83,7 +83,7 @@ func (c *Core) enqueue(now time.Time, p *peer, s serve) {
 	if i := slices.IndexFunc(p.queue, func(o serve) bool { return o.piece == s.piece }); i >= 0 {
 		old := p.queue[i]
 		p.queue = slices.Delete(p.queue, i, i+1)
-		p.queued -= bits.OnesCount64(old.mask)
+		c.owe(p, -bits.OnesCount64(old.mask))
 		s.mask |= old.mask
 		s.loaded = old.loaded
 	}
@@ -100,8 +100,14 @@ func (c *Core) enqueue(now time.Time, p *peer, s serve) {
 		return cmp.Or(a.deadline.Compare(b.deadline), cmp.Compare(a.piece.File, b.piece.File), cmp.Compare(a.piece.Index, b.piece.Index))
 	})
 	p.queue = slices.Insert(p.queue, at, s)
-	p.queued += n
+	c.owe(p, n)
 	c.requeued(p)
+}
+
+// owe counts chunks into a leech's queue, or out of it.
+func (c *Core) owe(p *peer, chunks int) {
+	p.queued += chunks
+	c.queued += chunks
 }
 
 // requeued notes what there is to do for a leech whose queue has changed.
@@ -138,7 +144,7 @@ func (c *Core) Canceled(_ time.Time, slot Peer, m wire.Cancel) {
 // unqueue takes chunks out of entry i.
 func (c *Core) unqueue(p *peer, i int, mask uint64) {
 	s := &p.queue[i]
-	p.queued -= bits.OnesCount64(s.mask & mask)
+	c.owe(p, -bits.OnesCount64(s.mask&mask))
 	if s.mask &^= mask; s.mask == 0 {
 		p.queue = slices.Delete(p.queue, i, i+1)
 		c.requeued(p)
