@@ -48,6 +48,32 @@ func measure(ctx context.Context, s *scenario) (*result, error) {
 	return r, nil
 }
 
+// lateMost is how late the emulator may be, in milliseconds at the 95th percentile: 0.1
+// is usual, and at 4, on a machine whose processors somebody else takes, FAST sees a
+// queue that is none and gets half of the link.
+const lateMost = 1.0
+
+// attempts bounds how often a run is made that was late.
+const attempts = 5
+
+// punctual makes a run again while the machine was too late for it, whatever the flows
+// did, and returns the first one in time, else the least late.
+func punctual(run func() (*result, error)) (best *result, err error) {
+	for range attempts {
+		r, err := run()
+		if err != nil {
+			return nil, err
+		}
+		if best == nil || r.LateMillisP95 < best.LateMillisP95 {
+			best = r
+		}
+		if best.LateMillisP95 <= lateMost {
+			break
+		}
+	}
+	return best, nil
+}
+
 // possible tells whether this machine can run it at all.
 func possible(s *scenario) error {
 	if os.Geteuid() != 0 {

@@ -88,6 +88,7 @@ type measurer struct {
 	traces string // folder with recorded links
 	seed   uint64
 	made   map[string]*result
+	runs   int   // so far, late ones included
 	err    error // the first; what comes after it is not run
 }
 
@@ -95,7 +96,10 @@ type measurer struct {
 func (m *measurer) of(args string) outcome {
 	key := fmt.Sprintf("%s --seed %d", args, m.seed)
 	if m.err == nil && m.made[key] == nil {
-		r, err := m.run(strings.Fields(args), m.seed)
+		r, err := punctual(func() (*result, error) {
+			m.runs++
+			return m.run(strings.Fields(args), m.seed)
+		})
 		if err != nil {
 			m.err = fmt.Errorf("run %s: %w", key, err)
 		}
@@ -231,10 +235,23 @@ func table(ctx context.Context, o tableOptions) error {
 			return err
 		}
 	}
+	fmt.Println(m.lateness())
 	if o.docs == "" {
 		return nil
 	}
-	return errors.Join(writeTable(o.docs, verdicts, o.runs), m.writePlots(o.images))
+	return errors.Join(writeTable(o.docs, verdicts, o.runs, m.lateness()), m.writePlots(o.images))
+}
+
+// lateness tells how far the machine kept up.
+func (m *measurer) lateness() string {
+	late := 0
+	for _, r := range m.made {
+		if r != nil && r.LateMillisP95 > lateMost {
+			late++
+		}
+	}
+	return fmt.Sprintf("Of %d runs %d were made again because the machine was more than %g ms late (p95); %d were late %d times and count all the same.",
+		m.runs, m.runs-len(m.made), lateMost, late, attempts)
 }
 
 // print writes a row as text: the target, each figure, and how to see the worst.
