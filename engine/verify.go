@@ -56,11 +56,10 @@ func (l *loop) verify(now time.Time, pc swarm.Piece) {
 // hashWorker is one of the hashing goroutines. When pieces come fast it takes some
 // together.
 func (e *Engine) hashWorker() {
-	var jobs [manifest.PiecesTogether]hashJob
-	var pieces [manifest.PiecesTogether]manifest.Piece
-	var sums [manifest.PiecesTogether]manifest.Hash
+	most := manifest.PiecesTogether()
+	jobs, pieces, sums := make([]hashJob, most), make([]manifest.Piece, most), make([]manifest.Hash, most)
 	for {
-		n := e.hashJobs.popSome(jobs[:])
+		n := e.hashJobs.popSome(jobs)
 		if n == 0 {
 			return
 		}

@@ -72,14 +72,19 @@ type Piece struct {
 	FileBytes int64
 }
 
-// PiecesTogether is the most that PieceHashes takes.
-const PiecesTogether = sha256x16.Lanes / leavesPerPiece
+// PiecesTogether is the most that PieceHashes takes: 1 where the processor hashes several no faster than one by one.
+func PiecesTogether() int {
+	if !sha256x16.Available {
+		return 1
+	}
+	return sha256x16.Lanes / leavesPerPiece
+}
 
 // PieceHashes is PieceHash of some pieces, which need not be of one file. Where the processor has wide registers, four
 // take less than the time of two. It allocates nothing.
 func PieceHashes(sums []Hash, pieces []Piece) {
 	isShort := func(p Piece) bool { return len(p.Data) != pieceBytes }
-	if !sha256x16.Available || len(pieces) < 2 || slices.ContainsFunc(pieces, isShort) {
+	if len(pieces) < 2 || slices.ContainsFunc(pieces, isShort) {
 		for i, p := range pieces {
 			sums[i] = PieceHash(p.Data, p.Index, p.FileBytes)
 		}
