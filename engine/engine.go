@@ -182,7 +182,9 @@ func (e *Engine) loadIdentity() (err error) {
 func (e *Engine) startWorkers() {
 	e.loop = newLoop(e, time.Now())
 	go e.loop.run() // ends when ctx does; Close waits for loopDone
-	for range runtime.NumCPU() {
+	// One core is the loop's: with a hash worker on each it would wait for them, and they
+	// would take fewer pieces together.
+	for range max(1, runtime.NumCPU()-1) {
 		e.spawn(e.hashWorker)
 	}
 	// Two readers of the store: one piece on its way from a disk must not hold

@@ -26,19 +26,22 @@ func (q *queue[T]) push(item T) {
 
 // pop waits for the next job; false when the queue is closed, or finished and empty.
 func (q *queue[T]) pop() (item T, ok bool) {
+	var one [1]T
+	n := q.popSome(one[:])
+	return one[0], n > 0
+}
+
+// popSome is pop for as many jobs as there are and have room.
+func (q *queue[T]) popSome(items []T) (n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for len(q.items) == 0 && !q.closed {
 		q.ready.Wait()
 	}
-	if len(q.items) == 0 {
-		return item, false
-	}
-	item = q.items[0]
-	var zero T
-	q.items[0] = zero
-	q.items = q.items[1:]
-	return item, true
+	n = copy(items, q.items)
+	clear(q.items[:n])
+	q.items = q.items[n:]
+	return n
 }
 
 // finish lets workers take what is there and then end.

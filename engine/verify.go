@@ -53,19 +53,27 @@ func (l *loop) verify(now time.Time, pc swarm.Piece) {
 	l.e.hashJobs.push(hashJob{a})
 }
 
-// hashWorker is one of the hashing goroutines.
+// hashWorker is one of the hashing goroutines. When pieces come fast it takes some
+// together.
 func (e *Engine) hashWorker() {
+	most := manifest.PiecesTogether()
+	jobs, pieces, sums := make([]hashJob, most), make([]manifest.Piece, most), make([]manifest.Hash, most)
 	for {
-		job, ok := e.hashJobs.pop()
-		if !ok {
+		n := e.hashJobs.popSome(jobs)
+		if n == 0 {
 			return
 		}
-		a := job.a
-		sum := manifest.PieceHash(a.buf.Bytes(), a.piece.Index, a.content.length)
-		e.post(func(now time.Time) {
-			a.sum, a.state = sum, hashed
-			e.loop.judge(now, a)
-		})
+		for i, job := range jobs[:n] {
+			pieces[i] = manifest.Piece{Data: job.a.buf.Bytes(), Index: job.a.piece.Index, FileBytes: job.a.content.length}
+		}
+		manifest.PieceHashes(sums[:n], pieces[:n])
+		for i, job := range jobs[:n] {
+			a, sum := job.a, sums[i]
+			e.post(func(now time.Time) {
+				a.sum, a.state = sum, hashed
+				e.loop.judge(now, a)
+			})
+		}
 	}
 }
 

@@ -58,6 +58,27 @@ func TestRootOfSeveralGroupsIsTheRootOfThePlainTree(t *testing.T) {
 	}
 }
 
+func TestPiecesHashedTogetherAreHashedAlike(t *testing.T) {
+	const fileBytes = 9 * wire.PieceBytes
+	data := make([]byte, fileBytes)
+	_, _ = rand.NewChaCha8([32]byte{7}).Read(data)
+	short := Piece{Data: data[:20<<10], Index: 0, FileBytes: 20 << 10}
+	for n := 1; n <= PiecesTogether(); n++ {
+		var pieces []Piece
+		for i := range n {
+			pieces = append(pieces, Piece{Data: data[i*wire.PieceBytes:][:wire.PieceBytes], Index: uint32(i), FileBytes: fileBytes})
+		}
+		for _, last := range []Piece{pieces[n-1], short} {
+			pieces[n-1] = last
+			sums := make([]Hash, n)
+			PieceHashes(sums, pieces)
+			for i, p := range pieces {
+				require.Equal(t, PieceHash(p.Data, p.Index, p.FileBytes), sums[i], "piece %d of %d", i, n)
+			}
+		}
+	}
+}
+
 func TestHashesOfTheWrongShapeAreRefused(t *testing.T) {
 	pieces := randomPieces(rand.New(rand.NewPCG(2, 2)), 3*wire.PieceBytes)
 	r := Record{Length: 3 * wire.PieceBytes, Root: FileRoot(pieces)}
@@ -108,5 +129,18 @@ func BenchmarkPieceHash(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		PieceHash(data, 1, 1<<30)
+	}
+}
+
+func BenchmarkPieceHashes(b *testing.B) {
+	var pieces []Piece
+	for i := range PiecesTogether() {
+		pieces = append(pieces, Piece{Data: make([]byte, wire.PieceBytes), Index: uint32(i), FileBytes: 1 << 30})
+	}
+	sums := make([]Hash, len(pieces))
+	b.SetBytes(int64(len(pieces)) * wire.PieceBytes)
+	b.ReportAllocs()
+	for b.Loop() {
+		PieceHashes(sums, pieces)
 	}
 }
