@@ -22,7 +22,7 @@ const reportPatience = 10 * time.Second
 
 // measure runs a scenario once.
 func measure(ctx context.Context, s *scenario) (*result, error) {
-	if err := possible(s); err != nil {
+	if err := errors.Join(ctx.Err(), possible(s)); err != nil {
 		return nil, err
 	}
 	w := &watcher{flows: len(s.Flows)}
@@ -60,18 +60,21 @@ const attempts = 5
 // did, and returns the first one in time, else the least late.
 func punctual(run func() (*result, error)) (best *result, err error) {
 	for range attempts {
-		r, err := run()
-		if err != nil {
+		var r *result
+		if r, err = run(); errors.As(err, new(usageError)) || errors.Is(err, context.Canceled) {
 			return nil, err
 		}
-		if best == nil || r.LateMillisP95 < best.LateMillisP95 {
+		if err == nil && (best == nil || r.LateMillisP95 < best.LateMillisP95) {
 			best = r
 		}
-		if best.LateMillisP95 <= lateMost {
+		if best != nil && best.LateMillisP95 <= lateMost {
 			break
 		}
 	}
-	return best, nil
+	if best != nil {
+		return best, nil
+	}
+	return nil, err
 }
 
 // possible tells whether this machine can run it at all.

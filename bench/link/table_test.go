@@ -91,6 +91,18 @@ func TestLateRunsAreMadeAgainWhateverTheyShow(t *testing.T) {
 	m.seed = 2
 	require.InDelta(t, 3, m.of("--rate 1mbit").r.LateMillisP95, 1e-9, "the least late")
 	require.Equal(t, 3+attempts, made)
+	failures := []error{errors.New("too slow"), nil, usageError{errors.New("no root")}, nil}
+	tries := 0
+	run := func() (*result, error) {
+		tries++
+		return &result{}, failures[tries-1]
+	}
+	_, err := punctual(run)
+	require.NoError(t, err, "what failed is made again")
+	require.Equal(t, 2, tries)
+	_, err = punctual(run)
+	require.ErrorContains(t, err, "no root")
+	require.Equal(t, 3, tries, "but not where it cannot be made")
 	require.Equal(t, "Of 8 runs 6 were made again because the machine was more than 1 ms late (p95); 1 were late 5 times and count all the same.", m.lateness())
 }
 
@@ -166,7 +178,7 @@ func TestFailedRunEndsTheTable(t *testing.T) {
 	m := fake(nil)
 	m.run = func([]string, uint64) (*result, error) {
 		count++
-		return nil, errors.New("no root")
+		return nil, usageError{errors.New("no root")}
 	}
 	for _, r := range rows {
 		m.err = nil
