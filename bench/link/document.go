@@ -59,7 +59,7 @@ func printTable(w io.Writer, path string) error {
 }
 
 // writeTable puts the verdicts into the document.
-func writeTable(path string, verdicts []verdict, runs int, lateness string) error {
+func writeTable(path string, verdicts []verdict, runs int, disturbances string) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return err
@@ -68,11 +68,11 @@ func writeTable(path string, verdicts []verdict, runs int, lateness string) erro
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(path, []byte(before+markBegin+"\n"+markdown(verdicts, runs, lateness, time.Now())+markEnd+after), 0o644)
+	return os.WriteFile(path, []byte(before+markBegin+"\n"+markdown(verdicts, runs, disturbances, time.Now())+markEnd+after), 0o644)
 }
 
 // markdown is the table and, below it, every figure.
-func markdown(verdicts []verdict, runs int, lateness string, now time.Time) string {
+func markdown(verdicts []verdict, runs int, disturbances string, now time.Time) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "`go run ./bench/link table --runs %d`, %s; medians. Where a target has several figures, the one with the least margin.\n\n",
 		runs, now.Format(time.DateOnly))
@@ -83,7 +83,7 @@ func markdown(verdicts []verdict, runs int, lateness string, now time.Time) stri
 	for _, image := range images {
 		fmt.Fprintf(&b, "\n![%s](images/%s)\n", image.title, image.file)
 	}
-	fmt.Fprintf(&b, "\n%s\n\nAll figures:\n\n", lateness)
+	fmt.Fprintf(&b, "\n%s\n\nAll figures:\n\n", disturbances)
 	for _, v := range verdicts {
 		parts := make([]string, len(v.checks))
 		for i, c := range v.checks {

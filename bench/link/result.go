@@ -22,6 +22,8 @@ type result struct {
 	Seed         uint64  `json:"seed"`
 	// LateMillisP95 is what the machine added to the link's delay.
 	LateMillisP95 float64 `json:"late_ms_p95"`
+	// StolenRatio is the part of the processors' time that a host gave to others.
+	StolenRatio float64 `json:"stolen_ratio"`
 	// FromSeconds and ToSeconds are the time measured.
 	FromSeconds float64 `json:"measured_from_s"`
 	ToSeconds   float64 `json:"measured_to_s"`

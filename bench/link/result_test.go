@@ -83,7 +83,7 @@ func TestResultIsOneObject(t *testing.T) {
 	flow := []string{
 		"flow", "goodput_mbps", "capacity_share", "retransmit_ratio", "loss_ratio", "rtt_ms_p50", "rtt_ms_p95", "queue_ms_p50", "queue_ms_p95", "window_bytes_cv",
 	}
-	whole := []string{"flows", "jain", "capacity_mbps", "seed", "late_ms_p95", "measured_from_s", "measured_to_s"}
+	whole := []string{"flows", "jain", "capacity_mbps", "seed", "late_ms_p95", "stolen_ratio", "measured_from_s", "measured_to_s"}
 	require.ElementsMatch(t, flow, keys(r.withoutSeries().Flows[0]))
 	require.ElementsMatch(t, whole, keys(r.withoutSeries()))
 	require.ElementsMatch(t, append(flow, "goodput_mbps_series", "payload_bytes_series", "window_bytes_series", "rtt_ms_series"), keys(r.Flows[0]))

@@ -32,6 +32,7 @@ func measure(ctx context.Context, s *scenario) (*result, error) {
 	if err != nil {
 		return nil, err
 	}
+	begin := readProcessorTime()
 	ends, err := play(ctx, s, link)
 	var stats emulator.Stats
 	if err == nil {
@@ -45,36 +46,8 @@ func measure(ctx context.Context, s *scenario) (*result, error) {
 	}
 	r := s.evaluate(ends, w.passages)
 	r.LateMillisP95 = round(stats.Lines[0].LateP95.Seconds() * 1000)
+	r.StolenRatio = round(readProcessorTime().stolenSince(begin))
 	return r, nil
-}
-
-// lateMost is how late the emulator may be, in milliseconds at the 95th percentile: 0.1
-// is usual, and at 4, on a machine whose processors somebody else takes, FAST sees a
-// queue that is none and gets half of the link.
-const lateMost = 1.0
-
-// attempts bounds how often a run is made that was late.
-const attempts = 5
-
-// punctual makes a run again while the machine was too late for it, whatever the flows
-// did, and returns the first one in time, else the least late.
-func punctual(run func() (*result, error)) (best *result, err error) {
-	for range attempts {
-		var r *result
-		if r, err = run(); errors.As(err, new(usageError)) || errors.Is(err, context.Canceled) {
-			return nil, err
-		}
-		if err == nil && (best == nil || r.LateMillisP95 < best.LateMillisP95) {
-			best = r
-		}
-		if best != nil && best.LateMillisP95 <= lateMost {
-			break
-		}
-	}
-	if best != nil {
-		return best, nil
-	}
-	return nil, err
 }
 
 // possible tells whether this machine can run it at all.

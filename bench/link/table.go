@@ -88,7 +88,7 @@ type measurer struct {
 	traces string // folder with recorded links
 	seed   uint64
 	made   map[string]*result
-	runs   int   // so far, late ones included
+	runs   int   // so far, those made again included
 	err    error // the first; what comes after it is not run
 }
 
@@ -96,7 +96,7 @@ type measurer struct {
 func (m *measurer) of(args string) outcome {
 	key := fmt.Sprintf("%s --seed %d", args, m.seed)
 	if m.err == nil && m.made[key] == nil {
-		r, err := punctual(func() (*result, error) {
+		r, err := undisturbed(func() (*result, error) {
 			m.runs++
 			return m.run(strings.Fields(args), m.seed)
 		})
@@ -235,23 +235,23 @@ func table(ctx context.Context, o tableOptions) error {
 			return err
 		}
 	}
-	fmt.Println(m.lateness())
+	fmt.Println(m.disturbances())
 	if o.docs == "" {
 		return nil
 	}
-	return errors.Join(writeTable(o.docs, verdicts, o.runs, m.lateness()), m.writePlots(o.images))
+	return errors.Join(writeTable(o.docs, verdicts, o.runs, m.disturbances()), m.writePlots(o.images))
 }
 
-// lateness tells how far the machine kept up.
-func (m *measurer) lateness() string {
-	late := 0
+// disturbances tells how far the machine let runs be made.
+func (m *measurer) disturbances() string {
+	disturbed := 0
 	for _, r := range m.made {
-		if r != nil && r.LateMillisP95 > lateMost {
-			late++
+		if r != nil && r.disturbance() > 1 {
+			disturbed++
 		}
 	}
-	return fmt.Sprintf("Of %d runs %d were made again because the machine was more than %g ms late (p95); %d were late %d times and count all the same.",
-		m.runs, m.runs-len(m.made), lateMost, late, attempts)
+	return fmt.Sprintf("Of %d runs %d were made again because they failed, or the machine was more than %g ms late (p95) or without a tenth of its processors; %d were so %d times and count all the same.",
+		m.runs, m.runs-len(m.made), lateMost, disturbed, attempts)
 }
 
 // print writes a row as text: the target, each figure, and how to see the worst.

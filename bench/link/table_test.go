@@ -74,7 +74,7 @@ func TestVerdictGoesByTheMedianAndTheWorst(t *testing.T) {
 	require.InDelta(t, 0.2, v.worst().value, 1e-9)
 }
 
-func TestLateRunsAreMadeAgainWhateverTheyShow(t *testing.T) {
+func TestDisturbedRunsAreMadeAgainWhateverTheyShow(t *testing.T) {
 	late := []float64{4, 1.5, 0.1, 9, 9, 9, 9, 3}
 	made := 0
 	m := fake(func(_ string, seed uint64) *result {
@@ -97,13 +97,23 @@ func TestLateRunsAreMadeAgainWhateverTheyShow(t *testing.T) {
 		tries++
 		return &result{}, failures[tries-1]
 	}
-	_, err := punctual(run)
+	_, err := undisturbed(run)
 	require.NoError(t, err, "what failed is made again")
 	require.Equal(t, 2, tries)
-	_, err = punctual(run)
+	_, err = undisturbed(run)
 	require.ErrorContains(t, err, "no root")
 	require.Equal(t, 3, tries, "but not where it cannot be made")
-	require.Equal(t, "Of 8 runs 6 were made again because the machine was more than 1 ms late (p95); 1 were late 5 times and count all the same.", m.lateness())
+	require.InDelta(t, 2.5, (&result{LateMillisP95: 0.1, StolenRatio: 0.25}).disturbance(), 1e-9)
+	require.Equal(t, "Of 8 runs 6 were made again because they failed, or the machine was more than 1 ms late (p95) or without a tenth of its processors; 1 were so 5 times and count all the same.", m.disturbances())
+}
+
+func TestStolenTimeIsWhatTheHostSays(t *testing.T) {
+	before := parseProcessorTime("cpu  100 0 50 800 10 5 5 30 7 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n")
+	after := parseProcessorTime("cpu  150 0 60 810 10 5 5 60 9 0\n")
+	require.InDelta(t, 0.3, after.stolenSince(before), 1e-9)
+	require.Zero(t, before.stolenSince(after), "a clock that goes back")
+	require.Zero(t, parseProcessorTime("").stolenSince(processorTime{}))
+	require.Zero(t, parseProcessorTime("cpu x").all)
 }
 
 func TestBoundsAreOnTheirSide(t *testing.T) {
@@ -193,7 +203,7 @@ func TestTableStandsBetweenItsMarks(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, []byte("before\n"+markBegin+"\nold\n"+markEnd+"\nafter\n"), 0o600))
 	require.NoError(t, checkMarks(path))
 	v := verdict{row: row{name: "queue", target: "a short queue"}, checks: []check{atMost("p95", 20, 15, "--flow shoal-fast"), atMost("p50", 1, 15, "--x")}}
-	require.NoError(t, writeTable(path, []verdict{v}, 3, "None was late."))
+	require.NoError(t, writeTable(path, []verdict{v}, 3, "None was disturbed."))
 	text, err := os.ReadFile(path)
 	require.NoError(t, err)
 	require.True(t, strings.HasPrefix(string(text), "before\n"+markBegin+"\n"))
