@@ -129,7 +129,7 @@ func (c *Tiered) judgeDrain(at int64, queue time.Duration) {
 	default:
 		if c.compete.drained++; c.compete.drained >= 2 {
 			c.compete.leave(at)
-			d.suspected = false
+			d.doubtful, d.suspected = false, false
 		}
 	}
 }

@@ -40,9 +40,9 @@ const (
 	// boundGrowth is the part by which the bound of a congestion grows in a round
 	// trip. Four flows in half a BDP lose 4 % with a quarter, 2 % with this.
 	boundGrowth = 0.03
-	// The window stays where it is while the model's is within these parts of probeNoise
-	// from it: what jitter makes of the estimates is no reason to send more or less.
-	playBelow, playAbove = 0.55, 0.85
+	// jitterRoom is the part of J by which probes need a smaller window. With all of it capacity
+	// that comes under jitter is found later.
+	jitterRoom = 0.7
 	// lossSigmas of what chance loses more in a round trip than it does on average
 	// are sent all the same.
 	lossSigmas = 2
@@ -71,7 +71,6 @@ type Tiered struct {
 	losses lossAccount
 
 	windowBytes float64 // of startup, and of the tier that yields
-	steadyBytes float64 // of cruise, as of the latest round
 	start       startupState
 	probe       probeState
 	drain       drainState
@@ -221,33 +220,26 @@ func (c *Tiered) window() float64 {
 	case c.compete.on:
 		return max(c.compete.windowBytes, minTieredWindow)
 	case c.phase == probeUp:
-		return max(c.steadyWindow()*c.modelWindow(c.gain)/c.modelWindow(1), minTieredWindow)
+		return max(c.modelWindow(c.gain), minTieredWindow)
 	default:
-		return max(c.steadyWindow(), minTieredWindow)
+		return max(c.modelWindow(1), minTieredWindow)
 	}
 }
 
 // modelWindow is what may be in flight at a multiple of the rate: what the path
 // holds, jitter and losses included, a small queue of our own, what waits for
-// its ACK, and K. A probe multiplies neither the jitter nor as much of rttMin: the
-// window covers what jitter holds back, and mostly that is less. A lost packet is in
-// flight for about two round trips, until later ones have come.
+// its ACK, and K. A probe does not multiply the jitter, and less of rttMin where there
+// is some: mostly it holds back less than the window covers, which is room enough. A lost
+// packet is in flight for about two round trips, until later ones have come.
 func (c *Tiered) modelWindow(gain float64) float64 {
 	m := &c.path
-	more := (gain - 1) * float64(max(m.minRTT()-m.jitter, 0))
+	more := (gain - 1) * max(float64(m.minRTT())-jitterRoom*float64(m.jitter), 0)
 	hold := m.minRTT() + time.Duration(more) + m.jitter + c.params.ownQueue + m.ackTime()
-	bytes := bytesAt(c.rate(), hold) + c.params.extraBytes
-	arriving := c.arriving()
-	if arriving == 1 {
-		return bytes
+	bytes, arriving := bytesAt(c.rate(), hold), c.arriving()
+	if arriving < 1 {
+		bytes = bytes/arriving*(2-arriving) + lossSigmas*math.Sqrt((1-arriving)*bytes*PacketBytes)
 	}
-	return bytes/arriving*(2-arriving) + lossSigmas*math.Sqrt((1-arriving)*bytes*PacketBytes)
-}
-
-// steadyWindow is the model's window with some play.
-func (c *Tiered) steadyWindow() float64 {
-	model, noise := c.modelWindow(1), c.probeNoise()
-	return max(model*(1-playBelow*noise), min(c.steadyBytes, model*(1+playAbove*noise)))
+	return bytes + c.params.extraBytes
 }
 
 // rate is the bandwidth within the bounds of congestion.
@@ -282,7 +274,6 @@ func (c *Tiered) quiet() bool {
 func (c *Tiered) endRound(at int64, delivered uint64) {
 	m := &c.path
 	m.endRound(at, delivered)
-	c.steadyBytes = c.steadyWindow()
 	c.losses.endRound()
 	if c.delayBound > 0 && m.queue(1) < c.params.ownQueue+m.minRTT()/10+m.jitter {
 		c.relaxDelayBound()

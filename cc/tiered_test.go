@@ -92,7 +92,7 @@ func TestJitterDoesNotEmptyThePipe(t *testing.T) {
 	fast, queue := run(NewTiered(modelStart, Fast), true)
 	cubic, _ := run(NewCubic(modelStart), false)
 	t.Logf("fast %.3f with queues of %v, cubic %.3f", fast, queue, cubic)
-	require.Greater(t, fast, 0.88)
+	require.Greater(t, fast, 0.95, "0.948 without what chance loses more than its mean")
 	require.Less(t, queue, 39*ms)
 	require.Greater(t, fast, 8*cubic)
 }
@@ -103,14 +103,14 @@ func TestJitterDoesNotEmptyThePipe(t *testing.T) {
 func TestJitterLeavesTheWindowAlone(t *testing.T) {
 	var moves []float64
 	drains := 0
-	for seed := range uint64(16) {
+	for seed := range uint64(8) {
 		w := newWorld(pathMbit, pathBDP)
 		w.rng = rand.New(rand.NewPCG(seed, 2))
 		f, c := w.addTiered(Fast, pathRTT)
 		f.jitter = 20 * ms
 		w.run(2 * time.Second)
 		var sum, squares float64
-		const samples = 900
+		const samples = 600
 		draining := false
 		for range samples {
 			w.run(20 * ms)
@@ -126,8 +126,24 @@ func TestJitterLeavesTheWindowAlone(t *testing.T) {
 	}
 	slices.Sort(moves)
 	t.Logf("coefficients of variation %.3f, %d drains", moves, drains)
-	require.Less(t, moves[len(moves)/2], 0.0655)
-	require.Less(t, drains, 11)
+	require.Less(t, moves[len(moves)/2], 0.067)
+	require.Less(t, drains, 2)
+}
+
+// A window that jitter leaves alone follows the capacity all the same.
+func TestCapacityThatComesUnderJitterIsFound(t *testing.T) {
+	for seed := range uint64(4) {
+		w := newWorld(pathMbit/2, pathBDP)
+		w.rng = rand.New(rand.NewPCG(seed, 2))
+		f, _ := w.addTiered(Fast, pathRTT)
+		f.jitter = 20 * ms
+		w.run(8 * time.Second)
+		w.rateBytesPerSec *= 4
+		w.run(2 * time.Second)
+		share, _, _ := f.measure(2 * time.Second)
+		t.Logf("two seconds after: %.3f", share)
+		require.Greater(t, share, 0.75)
+	}
 }
 
 func TestReorderingIsNotLoss(t *testing.T) {

@@ -74,6 +74,8 @@ func (e *Engine) hashWorker() {
 				e.loop.judge(now, a)
 			})
 		}
+		clear(jobs[:n]) // they hold buffers, and the next may be long in coming
+		clear(pieces[:n])
 	}
 }
 

@@ -84,7 +84,7 @@ func PiecesTogether() int {
 // take less than the time of two. It allocates nothing.
 func PieceHashes(sums []Hash, pieces []Piece) {
 	isShort := func(p Piece) bool { return len(p.Data) != pieceBytes }
-	if len(pieces) < 2 || slices.ContainsFunc(pieces, isShort) {
+	if len(pieces) < 2 || !sha256x16.Available || slices.ContainsFunc(pieces, isShort) {
 		for i, p := range pieces {
 			sums[i] = PieceHash(p.Data, p.Index, p.FileBytes)
 		}

@@ -18,8 +18,12 @@ type state [8][Lanes]uint32
 //go:noescape
 func blocks(h *state, k *[64]uint32, messages *[Lanes]*byte, n int)
 
-// Sum hashes sixteen messages of the same length, a multiple of 64 bytes.
+// Sum hashes sixteen messages of the same length, a multiple of 64 bytes. It must not be
+// called where Available is false.
 func Sum(sums *[Lanes][32]byte, messages *[Lanes][]byte) {
+	if !Available {
+		panic("BUG: sha256x16 is not available")
+	}
 	var h state
 	for i, v := range initial {
 		for lane := range h[i] {
