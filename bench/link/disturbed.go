@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -32,6 +33,9 @@ func undisturbed(run func() (*result, error)) (best *result, err error) {
 		var r *result
 		if r, err = run(); errors.As(err, new(usageError)) || errors.Is(err, context.Canceled) {
 			return nil, err
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "link: a run failed, and is made again:", err)
 		}
 		if err == nil && (best == nil || r.disturbance() < best.disturbance()) {
 			best = r

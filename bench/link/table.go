@@ -151,7 +151,8 @@ type tableOptions struct {
 const tableUsage = `usage: go run ./bench/link table [options]
 
 Measures the targets of congestion control, one after another, and writes them to
-docs/congestion-control.md: about 45 minutes for each of --runs. Needs Linux and root.
+docs/congestion-control.md: about 45 minutes for each of --runs, more where the machine
+disturbs runs, which are then made again. Needs Linux and root.
 
 `
 
