@@ -251,8 +251,8 @@ func (m *measurer) disturbances() string {
 			disturbed++
 		}
 	}
-	return fmt.Sprintf("Of %d runs %d were made again because they failed, or the machine was more than %g ms late (p95) or without a tenth of its processors; %d were so %d times and count all the same.",
-		m.runs, m.runs-len(m.made), lateMost, disturbed, attempts)
+	return fmt.Sprintf("Of %d runs %d were made again because they failed, or the machine was more than %g ms late (p95) or without a tenth of its processors; still so after %d attempts, and counted all the same: %d.",
+		m.runs, m.runs-len(m.made), lateMost, attempts, disturbed)
 }
 
 // print writes a row as text: the target, each figure, and how to see the worst.

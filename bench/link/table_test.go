@@ -104,7 +104,7 @@ func TestDisturbedRunsAreMadeAgainWhateverTheyShow(t *testing.T) {
 	require.ErrorContains(t, err, "no root")
 	require.Equal(t, 3, tries, "but not where it cannot be made")
 	require.InDelta(t, 2.5, (&result{LateMillisP95: 0.1, StolenRatio: 0.25}).disturbance(), 1e-9)
-	require.Equal(t, "Of 8 runs 6 were made again because they failed, or the machine was more than 1 ms late (p95) or without a tenth of its processors; 1 were so 5 times and count all the same.", m.disturbances())
+	require.Equal(t, "Of 8 runs 6 were made again because they failed, or the machine was more than 1 ms late (p95) or without a tenth of its processors; still so after 5 attempts, and counted all the same: 1.", m.disturbances())
 }
 
 func TestStolenTimeIsWhatTheHostSays(t *testing.T) {
