@@ -130,11 +130,13 @@ func TestTableTakesRowsByName(t *testing.T) {
 	o, err := parseTable([]string{"--row", "queue", "--row", "loss", "--runs", "1"}, io.Discard)
 	require.NoError(t, err)
 	require.Len(t, o.rows, 2)
+	require.Equal(t, "go run ./bench/link table --runs 1", o.command())
 	require.Empty(t, o.docs, "a part of the table is not written down")
-	all, err := parseTable([]string{"--traces", "somewhere"}, io.Discard)
+	all, err := parseTable([]string{"--traces", "somewhere", "--at-once", "2"}, io.Discard)
 	require.NoError(t, err)
 	require.Len(t, all.rows, len(rows))
-	for _, args := range []string{"--row none", "--row traces", "--runs 0", "more"} {
+	require.Equal(t, "go run ./bench/link table --runs 3 --at-once 2", all.command())
+	for _, args := range []string{"--row none", "--row traces", "--runs 0", "--at-once 0", "--at-once 17", "more"} {
 		_, err := parseTable(strings.Fields(args), io.Discard)
 		require.ErrorAs(t, err, new(usageError), args)
 	}

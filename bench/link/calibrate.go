@@ -108,7 +108,7 @@ func (o *calibrateOptions) record(ctx context.Context) error {
 		record := calibrationRecord{Case: c.name, Run: c.args + uplinkLike}
 		for seed := range o.runs {
 			s.Seed = uint64(seed + 1)
-			r, err := undisturbed(func() (*result, error) { return measure(ctx, s) })
+			r, _, err := undisturbed(func() (*result, error) { return measure(ctx, s) })
 			if err != nil {
 				return fmt.Errorf("case %s: %w", c.name, err)
 			}

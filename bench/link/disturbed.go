@@ -27,12 +27,13 @@ func (r *result) disturbance() float64 {
 }
 
 // undisturbed makes a run again while the machine disturbed it or it failed, whatever the
-// flows did. It returns the first that was not, else the least disturbed.
-func undisturbed(run func() (*result, error)) (best *result, err error) {
-	for range attempts {
+// flows did. It returns the first that was not, else the least disturbed, and how many it made.
+func undisturbed(run func() (*result, error)) (best *result, runs int, err error) {
+	for runs < attempts {
 		var r *result
+		runs++
 		if r, err = run(); errors.As(err, new(usageError)) || errors.Is(err, context.Canceled) {
-			return nil, err
+			return nil, runs, err
 		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "link: a run failed, and is made again:", err)
@@ -45,9 +46,9 @@ func undisturbed(run func() (*result, error)) (best *result, err error) {
 		}
 	}
 	if best != nil {
-		return best, nil
+		return best, runs, nil
 	}
-	return nil, err
+	return nil, runs, err
 }
 
 // A processorTime is what the processors have done since the start of the machine, in

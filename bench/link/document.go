@@ -59,7 +59,7 @@ func printTable(w io.Writer, path string) error {
 }
 
 // writeTable puts the verdicts into the document.
-func writeTable(path string, verdicts []verdict, runs int, disturbances string) error {
+func writeTable(path string, verdicts []verdict, command, disturbances string) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return err
@@ -68,14 +68,14 @@ func writeTable(path string, verdicts []verdict, runs int, disturbances string) 
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(path, []byte(before+markBegin+"\n"+markdown(verdicts, runs, disturbances, time.Now())+markEnd+after), 0o644)
+	return os.WriteFile(path, []byte(before+markBegin+"\n"+markdown(verdicts, command, disturbances, time.Now())+markEnd+after), 0o644)
 }
 
 // markdown is the table and, below it, every figure.
-func markdown(verdicts []verdict, runs int, disturbances string, now time.Time) string {
+func markdown(verdicts []verdict, command, disturbances string, now time.Time) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "`go run ./bench/link table --runs %d`, %s; medians. Where a target has several figures, the one with the least margin.\n\n",
-		runs, now.Format(time.DateOnly))
+	fmt.Fprintf(&b, "`%s`, %s; medians. Where a target has several figures, the one with the least margin.\n\n",
+		command, now.Format(time.DateOnly))
 	b.WriteString("| target | figure | | `go run ./bench/link run …` |\n|---|---|---|---|\n")
 	for _, v := range verdicts {
 		fmt.Fprintf(&b, "| %s | %s | %s | `%s` |\n", v.row.target, v.worst(), v.word(), v.worst().command)

@@ -6,9 +6,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // A row is one target: judge makes the runs that it needs and says what they
@@ -86,26 +88,55 @@ func (v verdict) word() string {
 type measurer struct {
 	run    func(args []string, seed uint64) (*result, error)
 	traces string // folder with recorded links
+	atOnce int    // runs, each on a link of its own
 	seed   uint64
-	made   map[string]*result
-	runs   int   // so far, those made again included
-	err    error // the first; what comes after it is not run
+
+	mu   sync.Mutex // guards what follows
+	made map[string]*result
+	runs int   // so far, those made again included
+	err  error // the first; what comes after it is not run
 }
 
 // of returns the result of a run with these arguments.
-func (m *measurer) of(args string) outcome {
-	key := fmt.Sprintf("%s --seed %d", args, m.seed)
+func (m *measurer) of(args string) outcome { return m.at(args, m.seed) }
+
+func (m *measurer) at(args string, seed uint64) outcome {
+	key := fmt.Sprintf("%s --seed %d", args, seed)
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.err == nil && m.made[key] == nil {
-		r, err := undisturbed(func() (*result, error) {
-			m.runs++
-			return m.run(strings.Fields(args), m.seed)
-		})
-		if err != nil {
+		m.mu.Unlock()
+		r, runs, err := undisturbed(func() (*result, error) { return m.run(strings.Fields(args), seed) })
+		m.mu.Lock()
+		if err != nil && m.err == nil {
 			m.err = fmt.Errorf("run %s: %w", key, err)
 		}
 		m.made[key] = r
+		m.runs += runs
 	}
 	return outcome{m.made[key]}
+}
+
+// prepare makes the runs of a row before it is judged, several at once. What they are is
+// seen by judging runs that show nothing.
+func (m *measurer) prepare(r row, runs int) {
+	wanted := make(map[string]bool)
+	r.judge(&measurer{traces: m.traces, made: make(map[string]*result), run: func(args []string, _ uint64) (*result, error) {
+		wanted[strings.Join(args, " ")] = true
+		return &result{}, nil
+	}})
+	places := make(chan struct{}, m.atOnce)
+	var all sync.WaitGroup
+	for seed := range runs {
+		for _, args := range slices.Sorted(maps.Keys(wanted)) {
+			places <- struct{}{}
+			all.Go(func() {
+				defer func() { <-places }()
+				m.at(args, uint64(seed+1))
+			})
+		}
+	}
+	all.Wait()
 }
 
 // An outcome is a result that may be missing after an error.
@@ -121,6 +152,7 @@ func (o outcome) flow(i int) flowResult {
 
 // measure judges a row with so many seeds and takes the medians.
 func (m *measurer) measure(r row, runs int) (verdict, error) {
+	m.prepare(r, runs)
 	v := verdict{row: r}
 	values := make(map[int][]float64)
 	for seed := range runs {
@@ -143,6 +175,7 @@ func (m *measurer) measure(r row, runs int) (verdict, error) {
 type tableOptions struct {
 	rows   []row
 	runs   int
+	atOnce int
 	traces string
 	docs   string
 	images string
@@ -151,8 +184,8 @@ type tableOptions struct {
 const tableUsage = `usage: go run ./bench/link table [options]
 
 Measures the targets of congestion control, one after another, and writes them to
-docs/congestion-control.md: about 45 minutes for each of --runs, more where the machine
-disturbs runs, which are then made again. Needs Linux and root.
+docs/congestion-control.md: about 45 minutes for each of --runs, --at-once times less, and
+more where the machine disturbs runs, which are then made again. Needs Linux and root.
 
 `
 
@@ -165,6 +198,7 @@ func parseTable(args []string, usage io.Writer) (o tableOptions, err error) {
 		return nil
 	})
 	fs.IntVar(&o.runs, "runs", 3, "runs of each, with seeds from 1; medians are taken")
+	fs.IntVar(&o.atOnce, "at-once", 1, "runs at a time, each on a link of its own: where there are processors to spare")
 	fs.StringVar(&o.traces, "traces", "", "`FOLDER` of recorded links; without it, the row about them is left out")
 	fs.StringVar(&o.docs, "docs", documentPath, "`FILE` to write the table into, between its marks")
 	fs.StringVar(&o.images, "images", "docs/images", "`FOLDER` for the plots")
@@ -173,6 +207,9 @@ func parseTable(args []string, usage io.Writer) (o tableOptions, err error) {
 	}
 	if o.runs < 1 || o.runs > 99 {
 		return o, usageError{errors.New("--runs lies between 1 and 99")}
+	}
+	if o.atOnce < 1 || o.atOnce > 16 {
+		return o, usageError{errors.New("--at-once lies between 1 and 16")}
 	}
 	for _, r := range rows {
 		switch {
@@ -195,6 +232,15 @@ func parseTable(args []string, usage io.Writer) (o tableOptions, err error) {
 	return o, nil
 }
 
+// command is what measures alike, but for the folder of the traces.
+func (o *tableOptions) command() string {
+	command := fmt.Sprintf("go run ./bench/link table --runs %d", o.runs)
+	if o.atOnce > 1 {
+		command += fmt.Sprintf(" --at-once %d", o.atOnce)
+	}
+	return command
+}
+
 func rowNames() (names []string) {
 	for _, r := range rows {
 		names = append(names, r.name)
@@ -203,8 +249,8 @@ func rowNames() (names []string) {
 }
 
 // newMeasurer measures for real.
-func newMeasurer(ctx context.Context, traces string) *measurer {
-	return &measurer{traces: traces, made: make(map[string]*result), run: func(args []string, seed uint64) (*result, error) {
+func newMeasurer(ctx context.Context, traces string, atOnce int) *measurer {
+	return &measurer{traces: traces, atOnce: atOnce, made: make(map[string]*result), run: func(args []string, seed uint64) (*result, error) {
 		o, err := parseRun(args, io.Discard)
 		if err != nil {
 			return nil, err
@@ -224,7 +270,7 @@ func table(ctx context.Context, o tableOptions) error {
 	if err := becomeRealtime(); err != nil {
 		return err
 	}
-	m := newMeasurer(ctx, o.traces)
+	m := newMeasurer(ctx, o.traces, o.atOnce)
 	var verdicts []verdict
 	for _, r := range o.rows {
 		v, err := m.measure(r, o.runs)
@@ -240,7 +286,7 @@ func table(ctx context.Context, o tableOptions) error {
 	if o.docs == "" {
 		return nil
 	}
-	return errors.Join(writeTable(o.docs, verdicts, o.runs, m.disturbances()), m.writePlots(o.images))
+	return errors.Join(writeTable(o.docs, verdicts, o.command(), m.disturbances()), m.writePlots(o.images))
 }
 
 // disturbances tells how far the machine let runs be made.

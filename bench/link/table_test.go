@@ -2,10 +2,12 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,7 +16,7 @@ import (
 
 // fake measures nothing: figures decides what a run of these arguments shows.
 func fake(figures func(args string, seed uint64) *result) *measurer {
-	return &measurer{traces: "traces", made: make(map[string]*result), run: func(args []string, seed uint64) (*result, error) {
+	return &measurer{traces: "traces", atOnce: 1, made: make(map[string]*result), run: func(args []string, seed uint64) (*result, error) {
 		return figures(strings.Join(args, " "), seed), nil
 	}}
 }
@@ -97,10 +99,10 @@ func TestDisturbedRunsAreMadeAgainWhateverTheyShow(t *testing.T) {
 		tries++
 		return &result{}, failures[tries-1]
 	}
-	_, err := undisturbed(run)
+	_, _, err := undisturbed(run)
 	require.NoError(t, err, "what failed is made again")
 	require.Equal(t, 2, tries)
-	_, err = undisturbed(run)
+	_, _, err = undisturbed(run)
 	require.ErrorContains(t, err, "no root")
 	require.Equal(t, 3, tries, "but not where it cannot be made")
 	require.InDelta(t, 2.5, (&result{LateMillisP95: 0.1, StolenRatio: 0.25}).disturbance(), 1e-9)
@@ -183,6 +185,45 @@ func TestRunsAreSharedBetweenRows(t *testing.T) {
 	require.Equal(t, 2, count)
 }
 
+func TestRunsAreMadeAtOnce(t *testing.T) {
+	for _, atOnce := range []int{1, 3} {
+		begun, free := make(chan string, 99), make(chan struct{})
+		var running, most atomic.Int32
+		m := fake(nil)
+		m.atOnce = atOnce
+		m.run = func(args []string, seed uint64) (*result, error) {
+			most.Store(max(most.Load(), running.Add(1)))
+			defer running.Add(-1)
+			begun <- fmt.Sprint(args, seed)
+			<-free
+			return flows(flowResult{CapacityShare: float64(seed)}), nil
+		}
+		var v verdict
+		done := make(chan error)
+		go func() {
+			var err error
+			v, err = m.measure(row{judge: judgeLoss}, 3)
+			done <- err
+		}()
+		different := make(map[string]bool)
+		for range atOnce {
+			different[<-begun] = true
+		}
+		close(free)
+		require.NoError(t, <-done)
+		require.EqualValues(t, atOnce, most.Load())
+		close(begun)
+		for run := range begun {
+			different[run] = true
+		}
+		require.Len(t, different, 4*3, "each once")
+		require.Equal(t, 4*3, m.runs)
+		for _, c := range v.checks {
+			require.InDelta(t, 2, c.value, 0, "the median of the seeds")
+		}
+	}
+}
+
 func TestFailedRunEndsTheTable(t *testing.T) {
 	count := 0
 	m := fake(nil)
@@ -203,7 +244,7 @@ func TestTableStandsBetweenItsMarks(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, []byte("before\n"+markBegin+"\nold\n"+markEnd+"\nafter\n"), 0o600))
 	require.NoError(t, checkMarks(path))
 	v := verdict{row: row{name: "queue", target: "a short queue"}, checks: []check{atMost("p95", 20, 15, "--flow shoal-fast"), atMost("p50", 1, 15, "--x")}}
-	require.NoError(t, writeTable(path, []verdict{v}, 3, "None was disturbed."))
+	require.NoError(t, writeTable(path, []verdict{v}, "go run ./bench/link table", "None was disturbed."))
 	text, err := os.ReadFile(path)
 	require.NoError(t, err)
 	require.True(t, strings.HasPrefix(string(text), "before\n"+markBegin+"\n"))
