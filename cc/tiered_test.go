@@ -283,19 +283,24 @@ func TestSlowYieldsToCubic(t *testing.T) {
 }
 
 func TestFastLeavesCubicItsPlace(t *testing.T) {
-	w := newWorld(pathMbit, pathBDP)
-	cubic := w.addFlow(NewCubic(w.now), pathRTT)
-	w.run(5 * time.Second)
-	_, c := w.addTiered(Fast, pathRTT)
-	w.run(10 * time.Second)
-	share, _, _ := cubic.measure(40 * time.Second)
-	t.Logf("Cubic keeps %.3f", share)
-	require.Greater(t, share, 0.35)
-	require.Less(t, share, 0.7, "and FAST takes its own")
+	const starts = 4 // which of the two loses when the queue is full is a matter of moments
+	total := 0.0
+	for start := range starts {
+		w := newWorld(pathMbit, pathBDP)
+		cubic := w.addFlow(NewCubic(w.now), pathRTT)
+		w.run(5*time.Second + time.Duration(start)*130*time.Millisecond)
+		_, c := w.addTiered(Fast, pathRTT)
+		w.run(10 * time.Second)
+		share, _, _ := cubic.measure(40 * time.Second)
+		t.Logf("Cubic keeps %.3f", share)
+		require.Greater(t, share, 0.35)
+		total += share
 
-	cubic.sending = false
-	w.run(15 * time.Second)
-	require.NotEqual(t, "compete", c.Mode(), "nobody else is there any more")
+		cubic.sending = false
+		w.run(15 * time.Second)
+		require.NotEqual(t, "compete", c.Mode(), "nobody else is there any more")
+	}
+	require.Less(t, total/starts, 0.7, "and FAST takes its own")
 }
 
 func TestTierSwitchYieldsAtOnceAndComesBackSoon(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -20,46 +21,58 @@ type row struct {
 	judge        func(m *measurer) []check
 }
 
+// A side is where a value may lie.
+type side string
+
+const (
+	above side = "≥"
+	below side = "≤"
+	near  side = "±" // 1, by as much as the bound
+)
+
 // A check is a figure and its bound.
 type check struct {
-	what   string
-	value  float64
-	bound  float64
-	atMost bool // the bound is above
+	what  string
+	value float64
+	bound float64
+	side  side
 	// command is the arguments of the run that shows the value.
 	command string
 }
 
 func atLeast(what string, value, bound float64, command string) check {
-	return check{what: what, value: value, bound: bound, command: command}
+	return check{what: what, value: value, bound: bound, side: above, command: command}
 }
 
 func atMost(what string, value, bound float64, command string) check {
-	return check{what: what, value: value, bound: bound, atMost: true, command: command}
+	return check{what: what, value: value, bound: bound, side: below, command: command}
 }
 
-func (c check) holds() bool {
-	if c.atMost {
-		return c.value <= c.bound
-	}
-	return c.value >= c.bound
+// nearOne is of a ratio that chance moves to either side.
+func nearOne(what string, value, bound float64, command string) check {
+	return check{what: what, value: value, bound: bound, side: near, command: command}
 }
+
+func (c check) holds() bool { return c.margin() >= 0 }
 
 // margin tells how far the value is from its bound, relative to it: below zero
 // it falls short.
 func (c check) margin() float64 {
-	if c.atMost {
+	switch c.side {
+	case near:
+		return 1 - math.Abs(c.value-1)/c.bound
+	case below:
 		return 1 - c.value/c.bound
+	default:
+		return c.value/c.bound - 1
 	}
-	return c.value/c.bound - 1
 }
 
 func (c check) String() string {
-	sign := "≥"
-	if c.atMost {
-		sign = "≤"
+	if c.side == near {
+		return fmt.Sprintf("%s: %.3g (1 ± %.3g)", c.what, c.value, c.bound)
 	}
-	return fmt.Sprintf("%s: %.3g (%s %.3g)", c.what, c.value, sign, c.bound)
+	return fmt.Sprintf("%s: %.3g (%s %.3g)", c.what, c.value, c.side, c.bound)
 }
 
 // A verdict is a row as measured: each check with the median of its runs.
