@@ -70,7 +70,7 @@ func parseCalibrate(args []string, usage io.Writer) (o calibrateOptions, err err
 // model with all that is written.
 func calibrate(ctx context.Context, o calibrateOptions) error {
 	if !o.recorded {
-		if err := becomeRealtime(); err != nil {
+		if err := becomeRealtime(linkPriority); err != nil {
 			return err
 		}
 		if err := o.record(ctx); err != nil {

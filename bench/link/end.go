@@ -83,7 +83,7 @@ func (s *sampler) add(now time.Time, v sample) {
 // runEnd is the life of such a process: it gets ready, says so, plays its part
 // until the run is over, and reports.
 func runEnd(encoded string, out io.Writer) error {
-	if err := becomeRealtime(); err != nil {
+	if err := becomeRealtime(endPriority); err != nil {
 		return err
 	}
 	var e end

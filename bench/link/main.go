@@ -84,7 +84,7 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := becomeRealtime(); err != nil {
+	if err := becomeRealtime(linkPriority); err != nil {
 		return err
 	}
 	r, err := measure(ctx, &o.scenario)
@@ -109,7 +109,7 @@ func glance(ctx context.Context) error {
 	}
 	if os.Geteuid() == 0 {
 		// At once: the process starts anew, and would print the table twice.
-		if err := becomeRealtime(); err != nil {
+		if err := becomeRealtime(linkPriority); err != nil {
 			return err
 		}
 	}

@@ -280,7 +280,7 @@ func table(ctx context.Context, o tableOptions) error {
 			return err
 		}
 	}
-	if err := becomeRealtime(); err != nil {
+	if err := becomeRealtime(linkPriority); err != nil {
 		return err
 	}
 	m := newMeasurer(ctx, o.traces, o.atOnce)
