@@ -84,6 +84,10 @@ func TestPlayersChooseFromTheLadder(t *testing.T) {
 		require.NoError(t, err)
 		lowest, top := float64(cfg.Ladder[0]), float64(cfg.Ladder[len(cfg.Ladder)-1])
 		slack := wire.PieceBytes / kbps / cfg.Segment.Seconds() // segments have whole pieces
+		left := time.Duration(0)                                // in the middle, before all of it had come: once by a seek, once at the end
+		if cfg.Progressive {
+			left = 2 * cfg.Segment
+		}
 		for _, r := range results {
 			for _, s := range r.PerSession {
 				if s.Shown == 0 {
@@ -91,7 +95,7 @@ func TestPlayersChooseFromTheLadder(t *testing.T) {
 				}
 				require.GreaterOrEqual(t, s.MeanKbps(), lowest-slack)
 				require.LessOrEqual(t, s.MeanKbps(), top+slack)
-				require.LessOrEqual(t, s.Played, s.Shown)
+				require.LessOrEqual(t, s.Played, s.Shown+left)
 				if len(cfg.Ladder) == 1 {
 					require.Zero(t, s.Switches)
 				}

@@ -53,6 +53,30 @@ func TestDigestIsTheSameOnAnyNumberOfCores(t *testing.T) {
 	}
 }
 
+// Whoever begins a segment before all of it has come has nothing from a cache for that.
+func TestWhatIsStillComingIsNoCache(t *testing.T) {
+	sessions := audience(1, 3, 3, 40*time.Second)
+	for i := range sessions {
+		sessions[i].DownKbps = 3000
+	}
+	for _, r := range replay(t, Config{Seed: 1, Policies: Policies(), Progressive: true}, sessions) {
+		require.Zero(t, r.CacheBytes, r.Policy)
+		require.Positive(t, r.P2PBytes+r.CDNBytes, r.Policy)
+	}
+}
+
+// Whoever stalls is shown less in the time that was watched, and saves nothing by it.
+func TestStallsSaveNothing(t *testing.T) {
+	sessions := audience(1, 4, 4, 90*time.Second)
+	for i := range sessions {
+		sessions[i].DownKbps, sessions[i].UpKbps, sessions[i].Crash = 2700, 400, false
+	}
+	results := replay(t, Config{Seed: 1, Policies: []string{"cdn-only", "rarest-first"}}, sessions)
+	whole, r := results[0], results[1]
+	require.Less(t, float64(r.P2PBytes+r.CDNBytes), 0.97*float64(whole.CDNBytes), "they stalled")
+	require.InDelta(t, r.Saving, r.NetSaving, 0.02)
+}
+
 // drawSessions makes a small world of everything that a world can have.
 func drawSessions(t *rapid.T) []Session {
 	var list []Session

@@ -30,7 +30,9 @@ type Result struct {
 	CacheBytes        int64 `json:"cache_bytes"`
 	RelayBytes        int64 `json:"relay_bytes"`
 	DuplicateBytes    int64 `json:"duplicate_bytes"`
-	WastedBytes       int64 `json:"wasted_bytes"` // came, but were neither played nor duplicates
+	// WastedBytes came, but were neither played nor duplicates. A segment that was left
+	// before all of it had come counts here.
+	WastedBytes int64 `json:"wasted_bytes"`
 
 	Saving          float64 `json:"saving"`
 	NetSaving       float64 `json:"net_saving"` // 1 - CDN bytes ÷ those of the twin, cdn-only
@@ -39,14 +41,15 @@ type Result struct {
 	CDNP95Mbps      float64 `json:"cdn_p95_mbps"`
 	TwinCDNP95Mbps  float64 `json:"twin_cdn_p95_mbps"`
 
-	StallRatio      float64 `json:"stall_ratio"` // stalled ÷ (played + stalled)
-	Stalls          int     `json:"stalls"`
-	StartupMsP50    float64 `json:"startup_ms_p50"`
-	StartupMsP95    float64 `json:"startup_ms_p95"`
-	StartupMsP99    float64 `json:"startup_ms_p99"`
-	SameISPShare    float64 `json:"same_isp_share"` // of the bytes from peers
-	SameRegionShare float64 `json:"same_region_share"`
-	UploadGini      float64 `json:"upload_gini"`
+	StallRatio       float64 `json:"stall_ratio"` // stalled ÷ (played + stalled)
+	Stalls           int     `json:"stalls"`
+	StartupMsP50     float64 `json:"startup_ms_p50"`
+	StartupMsP95     float64 `json:"startup_ms_p95"`
+	StartupMsP99     float64 `json:"startup_ms_p99"`
+	SameISPShare     float64 `json:"same_isp_share"` // of the bytes from peers
+	SameRegionShare  float64 `json:"same_region_share"`
+	SameCountryShare float64 `json:"same_country_share"`
+	UploadGini       float64 `json:"upload_gini"`
 
 	// MeanKbps is the mean bitrate of what was shown, Switches how often a player
 	// changed its rendition: what is saved must not be paid for with quality.
@@ -94,6 +97,7 @@ type SessionResult struct {
 	Sent                   int64
 	Received               int64 // from peers, of use or not
 	SameISP, SameRegion    int64
+	SameCountry            int64
 	Shown                  time.Duration // media time of the segments that were shown
 	Switches               int           // of the rendition
 }
@@ -118,7 +122,7 @@ func sessionResult(p *peer) SessionResult {
 		Started: a.started, Startup: a.startup, Stalls: a.stalls, Stalled: a.stalled,
 		P2P: a.p2p, Cache: a.cache, CDN: a.cdn, Duplicate: a.dup,
 		Wasted: max(a.rawP2P+a.rawCDN-a.p2p-a.cdnPlayed()-a.dup, 0),
-		Sent:   a.sent, Received: a.rawP2P, SameISP: a.sameISP, SameRegion: a.sameRegion,
+		Sent:   a.sent, Received: a.rawP2P, SameISP: a.sameISP, SameRegion: a.sameRegion, SameCountry: a.sameCountry,
 		Shown: time.Duration(a.segmentsShown) * p.w.media.segment, Switches: a.switches,
 	}
 }
@@ -145,7 +149,7 @@ func digest(sessions []SessionResult) string {
 func (r *Result) sum() {
 	var startups, sent []float64
 	var stalled, playedTime, shown time.Duration
-	var received, isp, region int64
+	var received, isp, region, country int64
 	for i := range r.PerSession {
 		s := &r.PerSession[i]
 		r.ViewerSeconds += s.Watched.Seconds()
@@ -163,6 +167,7 @@ func (r *Result) sum() {
 		received += s.Received
 		isp += s.SameISP
 		region += s.SameRegion
+		country += s.SameCountry
 		sent = append(sent, float64(s.Sent))
 		shown += s.Shown
 		r.Switches += s.Switches
@@ -178,6 +183,7 @@ func (r *Result) sum() {
 	r.StartupMsP50, r.StartupMsP95, r.StartupMsP99 = Quantile(startups, 0.5), Quantile(startups, 0.95), Quantile(startups, 0.99)
 	r.SameISPShare = ratio(float64(isp), float64(received))
 	r.SameRegionShare = ratio(float64(region), float64(received))
+	r.SameCountryShare = ratio(float64(country), float64(received))
 	r.UploadGini = gini(sent)
 	r.Digest = digest(r.PerSession)
 }

@@ -204,7 +204,6 @@ func collect(cfg Config, name string, sessions int, swarms []*swarmSessions, min
 	var total, other series
 	var limit, bytes, twinCDN, raw, twinBytes int64
 	var twinShown time.Duration
-	adapts := false
 	first, last := time.Duration(-1), time.Duration(0)
 	for i, sw := range swarms {
 		f := &mine[i]
@@ -223,7 +222,6 @@ func collect(cfg Config, name string, sessions int, swarms []*swarmSessions, min
 			per[place], ran[place] = s, true
 			p2p, cdn = p2p+s.P2P, cdn+s.CDNSum()
 			online += int64(s.Watched)
-			adapts = adapts || sw.sessions[j].Adapts
 			other := &twin[i].results[j]
 			twinCDN += other.CDNSum()
 			twinBytes, twinShown = twinBytes+other.CDNSum()+other.Cache, twinShown+other.Shown
@@ -253,11 +251,9 @@ func collect(cfg Config, name string, sessions int, swarms []*swarmSessions, min
 	}
 	r.sum()
 	r.NetSaving = 0
-	bill := float64(twinCDN)
-	if adapts {
-		// For the bytes that were played: else a policy would save by quality.
-		bill *= ratio(float64(r.P2PBytes+r.CDNBytes+r.CacheBytes), float64(twinBytes))
-	}
+	// For the bytes that were played: else a policy would save by quality, by stalls, and
+	// by being interrupted before the twin was.
+	bill := float64(twinCDN) * ratio(float64(r.P2PBytes+r.CDNBytes+r.CacheBytes), float64(twinBytes))
 	if bill > 0 {
 		r.NetSaving = 1 - float64(raw)/bill
 	}

@@ -70,7 +70,8 @@ func (p *peer) advancePlayer() {
 	v, m, now := &p.viewer, p.w.media, p.w.now
 	if v.state == statePlaying {
 		to := min(v.position+now-v.at, v.edge)
-		for v.shown < m.segments && m.start(v.shown) < to {
+		// Of a segment that is still coming nobody knows yet what came from where.
+		for v.shown < v.seg && m.start(v.shown) < to {
 			at := v.at + max(m.start(v.shown)-v.position, 0)
 			r := v.loaded[0]
 			v.loaded = slices.Delete(v.loaded, 0, 1)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -85,7 +86,7 @@ func replayCommand() *cobra.Command {
 }
 
 func (f *replayFlags) run(cmd *cobra.Command) error {
-	if err := f.check(); err != nil {
+	if err := errors.Join(f.check(), f.checkOutputs()); err != nil {
 		return usageError{err}
 	}
 	in, err := f.load(cmd)
@@ -114,13 +115,13 @@ func (f *replayFlags) run(cmd *cobra.Command) error {
 	for i := range results {
 		results[i].WallSeconds, results[i].SkippedRows = wall.Seconds(), in.skipped
 	}
-	if err := f.write(cmd, results); err != nil {
-		return err
-	}
 	if f.json != "-" {
 		if err := printReplay(cmd.OutOrStdout(), results); err != nil {
 			return err
 		}
+	}
+	if err := f.write(cmd, results); err != nil {
+		return err
 	}
 	if slices.ContainsFunc(results, func(r replay.Result) bool { return r.Partial }) {
 		return errors.New("interrupted: the results are partial")
@@ -155,6 +156,22 @@ func (f *replayFlags) check() error {
 		return errors.New("--network-share must be from 0 to 1")
 	case f.networkShare > 0 && f.network == "":
 		return errors.New("--network-share needs the traces: name their folder with --network")
+	}
+	return nil
+}
+
+// checkOutputs finds out before hours of replay where the results cannot be written.
+func (f *replayFlags) checkOutputs() error {
+	for flag, path := range map[string]string{"--json": f.json, "--report": f.report, "--events": f.events} {
+		if path == "" || flag == "--json" && path == "-" {
+			continue
+		}
+		if info, err := os.Stat(filepath.Dir(path)); err != nil || !info.IsDir() {
+			return fmt.Errorf("%s %s: there is no folder %s: make it first", flag, path, filepath.Dir(path))
+		}
+		if info, err := os.Stat(path); err == nil && info.IsDir() {
+			return fmt.Errorf("%s %s is a folder: name a file in it", flag, path)
+		}
 	}
 	return nil
 }

@@ -54,7 +54,11 @@ func (f *replayFlags) load(cmd *cobra.Command) (*replayInput, error) {
 	}
 	defer func() { _ = file.Close() }()
 	rows := trace.ReadSessions(file, name, options)
+	unmet := 0
 	for n := uint64(0); f.maxSessions == 0 || len(in.sessions) < f.maxSessions; n++ {
+		if cmd.Context().Err() != nil {
+			return nil, errors.New("interrupted while reading " + name + ": nothing was played")
+		}
 		row, err := rows.Next()
 		if errors.Is(err, io.EOF) {
 			break
@@ -73,7 +77,13 @@ func (f *replayFlags) load(cmd *cobra.Command) (*replayInput, error) {
 		if err != nil {
 			return nil, usageError{fmt.Errorf("%s: session %s: %w", name, row.ID, err)}
 		}
+		if s.Network != "" && networks == nil {
+			unmet++
+		}
 		in.sessions = append(in.sessions, s)
+	}
+	if unmet > 0 {
+		options.Notice(fmt.Sprintf("%s: %d sessions name a network trace, and keep constant lines: name the folder with --network", name, unmet))
 	}
 	in.skipped += rows.Skipped()
 	return in, nil

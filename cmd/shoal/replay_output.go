@@ -119,6 +119,7 @@ func printReplay(out io.Writer, results []replay.Result) error {
 	bytes("not watched", func(r *replay.Result) int64 { return r.WastedBytes })
 	percent("same ISP", func(r *replay.Result) float64 { return r.SameISPShare })
 	percent("same region", func(r *replay.Result) float64 { return r.SameRegionShare })
+	percent("same country", func(r *replay.Result) float64 { return r.SameCountryShare })
 	row("upload Gini", func(r *replay.Result) string { return fmt.Sprintf("%.2f", r.UploadGini) })
 	row("digest", func(r *replay.Result) string { return r.Digest[:12] })
 	if err := w.Flush(); err != nil {

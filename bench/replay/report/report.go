@@ -89,6 +89,7 @@ func table(results []replay.Result) []tableRow {
 	add("Fetched and not watched", func(r *replay.Result) string { return megabytes(r.WastedBytes) })
 	add("Peers in the same ISP", func(r *replay.Result) string { return percent(r.SameISPShare) })
 	add("Peers in the same region", func(r *replay.Result) string { return percent(r.SameRegionShare) })
+	add("Peers in the same country", func(r *replay.Result) string { return percent(r.SameCountryShare) })
 	add("Sessions", func(r *replay.Result) string { return fmt.Sprint(r.Sessions) })
 	add("Digest", func(r *replay.Result) string { return r.Digest[:min(len(r.Digest), 12)] })
 	return rows
