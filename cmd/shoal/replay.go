@@ -130,9 +130,12 @@ func (f *replayFlags) run(cmd *cobra.Command) error {
 }
 
 func (f *replayFlags) check() error {
-	for _, name := range f.policies {
+	for i, name := range f.policies {
 		if err := replay.CheckPolicy(name); err != nil {
 			return err
+		}
+		if slices.Contains(f.policies[:i], name) {
+			return fmt.Errorf("--policy names %s twice", name)
 		}
 	}
 	switch {
@@ -142,8 +145,8 @@ func (f *replayFlags) check() error {
 		return errors.New("--max-sessions is negative")
 	case f.workers < 1:
 		return errors.New("--workers must be at least 1")
-	case f.buffer <= 0 || f.cdnRTT <= 0 || f.segment < 100*time.Millisecond || f.segment > time.Minute:
-		return errors.New("--buffer and --cdn-rtt must be above 0, and --segment from 100ms to 1m")
+	case f.buffer <= 0 || f.buffer > time.Minute || f.cdnRTT <= 0 || f.cdnRTT > time.Minute || f.segment < 100*time.Millisecond || f.segment > time.Minute:
+		return errors.New("--buffer and --cdn-rtt must be above 0 and at most 1m, and --segment from 100ms to 1m")
 	case len(f.ladder) == 1 || !rises(f.ladder):
 		return errors.New("--ladder wants two bitrates or more, rising, from 1 to 100000000 kbit/s")
 	case f.ladder != nil && f.progressive:
@@ -236,7 +239,7 @@ func (s *secondsFlag) String() string {
 
 // Set parses the flag.
 func (s *secondsFlag) Set(text string) error {
-	if n, err := strconv.ParseFloat(text, 64); err == nil && n >= 0 && n < 1e9 {
+	if n, err := strconv.ParseFloat(text, 64); err == nil && n >= 0 && n <= 9e9 { // as far as start_s goes
 		*s = secondsFlag(n * float64(time.Second))
 		return nil
 	}

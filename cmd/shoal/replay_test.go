@@ -73,6 +73,8 @@ func TestReplayRefusesWhatItCannotPlay(t *testing.T) {
 		"no overlap":     {header + "a,0,film,10\nb,100,film,10\n", nil, "no two sessions of a title overlap"},
 		"bad row":        {header + "a,0,film,10\nb,x,film,10\n", nil, "sessions.csv:3"},
 		"upside down":    {twoViewers, []string{"--from", "2h", "--to", "1h"}, "--from must be before --to"},
+		"twice":          {twoViewers, []string{"--policy", "shoal,shoal"}, "--policy names shoal twice"},
+		"long buffer":    {twoViewers, []string{"--buffer", "100h"}, "at most 1m"},
 		"no folder":      {twoViewers, []string{"--json", "nowhere/out.json"}, "--json nowhere/out.json: there is no folder nowhere: make it first"},
 		"a folder":       {twoViewers, []string{"--report", os.TempDir()}, "is a folder: name a file in it"},
 		"bad time":       {twoViewers, []string{"--from", "noon"}, "seconds since the trace's beginning"},

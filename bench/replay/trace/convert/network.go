@@ -95,6 +95,7 @@ func Sabre(r io.Reader, name string, d Direction, o trace.Options) (rows []trace
 				skipped++
 				continue
 			}
+			return nil, 0, bad
 		}
 		if err != nil {
 			return nil, 0, fmt.Errorf("%s: entry %d: %w", name, i, err)
