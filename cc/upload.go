@@ -157,8 +157,8 @@ func (g *UploadGovernor) limitAt(at int64) float64 {
 		return 0
 	}
 	limit := g.limit
-	if carried := g.CarriedBytesPerSec(); carried > 0 && g.userUntil > at {
-		limit = max(min(limit, userShare*carried), g.floor())
+	if g.userUntil > at {
+		limit = max(min(limit, userShare*g.CarriedBytesPerSec()), g.floor())
 	}
 	if g.cfg.MaxBytesPerSec > 0 {
 		limit = min(limit, g.cfg.MaxBytesPerSec) // whatever the floor
@@ -210,9 +210,8 @@ func (g *UploadGovernor) acked(now time.Time, r *Recovery, bytes int, rtt time.D
 
 // decide ends a round.
 func (g *UploadGovernor) decide(at int64, took time.Duration) {
-	if took >= uploadPatience { // the node has little to send
-		g.stretch = uploadSum{}
-	} else if g.stretch.add(g.round.acked, took); g.stretch.took >= carriedStretch {
+	// A round in which the node had little to send is among them: the most is what counts.
+	if g.stretch.add(g.round.acked, took); g.stretch.took >= carriedStretch {
 		g.carried.add(at, int64(g.stretch.bytesPerSec()), int64(carriedWindow))
 		g.stretch = uploadSum{}
 	}

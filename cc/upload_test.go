@@ -11,10 +11,15 @@ import (
 // seeding is a node with four channels on an uplink of 10 Mbit/s, for ten seconds.
 func seeding(t *testing.T, queueBytes int, g func(w *world) *UploadGovernor) (w *world, channels []*flow) {
 	t.Helper()
+	return seedingTo(t, 4, queueBytes, g)
+}
+
+func seedingTo(t *testing.T, leeches, queueBytes int, g func(w *world) *UploadGovernor) (w *world, channels []*flow) {
+	t.Helper()
 	w = newWorld(10, queueBytes)
 	group := new(Group)
 	governor := g(w)
-	for range 4 {
+	for range leeches {
 		f := w.addFlow(group.NewTiered(w.now, Fast), 40*time.Millisecond)
 		f.batchedAcks, f.claimsDelay = true, true
 		f.r.Govern(governor)
@@ -103,20 +108,37 @@ func TestUploadsEndWithTheDaysVolume(t *testing.T) {
 }
 
 func TestUploadsLeaveTheLineToWhoAsksForIt(t *testing.T) {
+	for _, leeches := range []int{1, 4} {
+		g := new(UploadGovernor)
+		w, channels := seedingTo(t, leeches, deepQueue, func(w *world) *UploadGovernor {
+			g = NewUploadGovernor(w.now, Uploads{Yield: true})
+			return g
+		})
+		share := func() float64 {
+			before := sum(channels)
+			w.run(10 * time.Second)
+			return float64(sum(channels)-before) / (w.rateBytesPerSec * 10)
+		}
+		g.UserActive(w.now, w.now.Add(10*time.Second))
+		require.InDelta(t, userShare, share(), 0.03, "%d leeches", leeches)
+		w.run(time.Second)
+		require.Greater(t, share(), 0.9, "%d leeches", leeches)
+	}
+}
+
+// Nobody knows yet what the line carries.
+func TestWhoAsksForTheLineBeforeAnythingWasSentHasIt(t *testing.T) {
 	g := new(UploadGovernor)
 	w, channels := seeding(t, deepQueue, func(w *world) *UploadGovernor {
-		g = NewUploadGovernor(w.now, Uploads{Yield: true})
+		g = NewUploadGovernor(w.now, Uploads{})
+		g.UserActive(w.now, w.now.Add(10*time.Second))
 		return g
 	})
-	share := func() float64 {
-		before := sum(channels)
-		w.run(10 * time.Second)
-		return float64(sum(channels)-before) / (w.rateBytesPerSec * 10)
-	}
-	g.UserActive(w.now, w.now.Add(10*time.Second))
-	require.InDelta(t, userShare, share(), 0.03)
-	w.run(time.Second)
-	require.Greater(t, share(), 0.9)
+	require.Less(t, float64(sum(channels)), userShare*w.rateBytesPerSec*10)
+	w.run(5 * time.Second)
+	before := sum(channels)
+	w.run(5 * time.Second)
+	require.Greater(t, float64(sum(channels)-before)/(w.rateBytesPerSec*5), 0.9, "and not for longer")
 }
 
 // A limit below the floor is a limit, and it holds again when nobody needs the line

@@ -135,7 +135,7 @@ func TestTableTakesRowsByName(t *testing.T) {
 	all, err := parseTable([]string{"--traces", "somewhere", "--at-once", "2"}, io.Discard)
 	require.NoError(t, err)
 	require.Len(t, all.rows, len(rows))
-	require.Equal(t, "go run ./bench/link table --runs 3 --at-once 2", all.command())
+	require.Equal(t, "go run ./bench/link table --runs 3 --traces TRACES --at-once 2", all.command())
 	for _, args := range []string{"--row none", "--row traces", "--runs 0", "--at-once 0", "--at-once 17", "more"} {
 		_, err := parseTable(strings.Fields(args), io.Discard)
 		require.ErrorAs(t, err, new(usageError), args)

@@ -19,8 +19,8 @@ var tiers = map[string]cc.Tier{"fast": cc.Fast, "medium": cc.Medium, "slow": cc.
 const (
 	shoalCubic = "shoal-cubic"
 
-	// shoalUpload is a node's uploads as it ships: the channels of one process
-	// in a cc.Group, under a cc.UploadGovernor that yields.
+	// shoalUpload is a node's uploads with --upload-yield on, which is off by default:
+	// the channels of one process in a cc.Group, under a cc.UploadGovernor.
 	shoalUpload = "shoal-upload"
 
 	flowsMax       = 16

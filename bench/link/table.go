@@ -48,9 +48,9 @@ func atMost(what string, value, bound float64, command string) check {
 	return check{what: what, value: value, bound: bound, side: below, command: command}
 }
 
-// nearOne is of a ratio that chance moves to either side.
-func nearOne(what string, value, bound float64, command string) check {
-	return check{what: what, value: value, bound: bound, side: near, command: command}
+// nearOne is of a ratio that chance moves to either side: within a tenth of 1.
+func nearOne(what string, value float64, command string) check {
+	return check{what: what, value: value, bound: 0.1, side: near, command: command}
 }
 
 func (c check) holds() bool { return c.margin() >= 0 }
@@ -245,9 +245,12 @@ func parseTable(args []string, usage io.Writer) (o tableOptions, err error) {
 	return o, nil
 }
 
-// command is what measures alike, but for the folder of the traces.
+// command is what measures alike.
 func (o *tableOptions) command() string {
 	command := fmt.Sprintf("go run ./bench/link table --runs %d", o.runs)
+	if o.traces != "" {
+		command += " --traces " + tracesHere
+	}
 	if o.atOnce > 1 {
 		command += fmt.Sprintf(" --at-once %d", o.atOnce)
 	}

@@ -125,9 +125,9 @@ func TestBoundsAreOnTheirSide(t *testing.T) {
 	require.False(t, atMost("", 1.01, 1, "").holds())
 	require.Less(t, atMost("", 2, 1, "").margin(), atLeast("", 0.9, 1, "").margin(), "twice too much is worse than a tenth too little")
 	for value, holds := range map[float64]bool{0.89: false, 0.91: true, 1: true, 1.09: true, 1.11: false} {
-		require.Equal(t, holds, nearOne("", value, 0.1, "").holds(), value)
+		require.Equal(t, holds, nearOne("", value, "").holds(), value)
 	}
-	require.Equal(t, "ratio: 1.07 (1 ± 0.1)", nearOne("ratio", 1.07, 0.1, "").String())
+	require.Equal(t, "ratio: 1.07 (1 ± 0.1)", nearOne("ratio", 1.07, "").String())
 	require.Equal(t, "queue: 12.3 (≤ 15)", atMost("queue", 12.34, 15, "").String())
 }
 
