@@ -142,11 +142,3 @@ func (c *Tiered) beginCompeting(again bool) {
 	}
 	c.compete.enter(window, c.params.keep)
 }
-
-// weight is the channel's part of the one place that its group takes.
-func (c *Tiered) weight(now time.Time) float64 {
-	if c.group == nil {
-		return 1
-	}
-	return c.group.weight(now, c)
-}

@@ -170,6 +170,7 @@ type flow struct {
 	lie     func(f *flow, honest []Range) []Range
 	claimed time.Duration // delay of its ACKs, as it says
 	skips   bool          // numbers are left out now and then, unpredictably
+	skipAt  uint64        // the next of them
 	refused error         // why the sender closed the channel
 
 	delivered int
@@ -194,7 +195,8 @@ func (w *world) addTiered(t Tier, rtt time.Duration) (*flow, *Tiered) {
 }
 
 func (f *flow) transmit() {
-	if f.skips && f.w.rng.Float64() < 1.0/200 {
+	if f.skips && f.next >= f.skipAt {
+		f.skipAt = f.next + 64 + f.w.rng.Uint64N(min(f.next+64, 2048)) // as engine/transport
 		f.next++
 	}
 	number := f.next

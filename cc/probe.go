@@ -10,6 +10,7 @@ type startupState struct {
 	best  float64 // bandwidth at the last round of growth
 	stuck int     // rounds since
 	queue time.Duration
+	over  bool // a group has filled the path
 }
 
 // probeState is the rhythm of looking for more bandwidth.
@@ -44,7 +45,7 @@ func (c *Tiered) advance(now time.Time, at int64, s Sample) {
 	case startup:
 		c.startUp(at, s)
 	case drainStartup:
-		if float64(c.inFlight) <= c.pathBytes()+c.params.extraBytes {
+		if float64(c.inFlight) <= c.pathBytes()+c.extraBytes() {
 			c.toCruise(at)
 		}
 	case cruise:
@@ -55,7 +56,7 @@ func (c *Tiered) advance(now time.Time, at int64, s Sample) {
 			c.yield(at, s)
 		case c.compete.on:
 			if s.WindowLimited && s.AckedBytes > 0 {
-				c.compete.acked(now, s.AckedBytes, c.path.smoothed, c.weight(now))
+				c.compete.acked(now, s.AckedBytes, c.path.smoothed, 1/c.place.channels)
 			}
 		case s.RoundStart && !s.AppLimited && c.path.round >= c.probe.next:
 			c.beginProbe(at)
@@ -96,7 +97,7 @@ func (c *Tiered) startUp(at int64, s Sample) {
 		c.start.stuck++
 	}
 	queued := m.queue(2)-c.start.queue > max(startupQueue, m.minRTT()/4)+m.jitter
-	if c.start.stuck >= 3 || queued && c.start.stuck >= 1 || c.losses.roundRatio > c.params.lossCap {
+	if c.start.over || c.start.stuck >= 3 || queued && c.start.stuck >= 1 || c.losses.roundRatio > c.params.lossCap {
 		c.filled = true
 		c.drain.at = at
 		c.phase, c.gain, c.probe.round = drainStartup, drainGain, m.round

@@ -61,21 +61,33 @@ func drains(r *Recovery) error {
 }
 
 func TestAnyOrderOfEventsLeavesRecoverySound(t *testing.T) {
-	t.Run("cubic", func(t *testing.T) { anyOrderOfEvents(t, NewCubic) })
-	t.Run("tiered", func(t *testing.T) {
-		anyOrderOfEvents(t, func(now time.Time) Controller { return NewTiered(now, Fast) })
+	t.Run("cubic", func(t *testing.T) {
+		anyOrderOfEvents(t, func(now time.Time) (*Recovery, func(time.Time)) { return NewRecovery(now, NewCubic(now)), nil })
 	})
+	t.Run("tiered", func(t *testing.T) {
+		anyOrderOfEvents(t, func(now time.Time) (*Recovery, func(time.Time)) { return NewRecovery(now, NewTiered(now, Fast)), nil })
+	})
+	// Beside a channel that stands in a queue and now and then meets congestion, under a governor.
 	t.Run("group", func(t *testing.T) {
-		var g Group
-		anyOrderOfEvents(t, func(now time.Time) Controller { return g.NewTiered(now, Slow) })
+		anyOrderOfEvents(t, func(now time.Time) (*Recovery, func(time.Time)) {
+			var g Group
+			r := NewRecovery(now, g.NewTiered(now, Fast))
+			r.Govern(NewUploadGovernor(now, Uploads{MaxBytesPerSec: 1e6, Yield: true}))
+			other := inCruise(&g, now)
+			other.standInQueue()
+			return r, func(now time.Time) {
+				other.place = g.place(now, other)
+				other.congested(now, now)
+			}
+		})
 	})
 }
 
-func anyOrderOfEvents(t *testing.T, newController func(time.Time) Controller) {
+// anyOrderOfEvents drives what begin makes; another is something else that may happen.
+func anyOrderOfEvents(t *testing.T, begin func(now time.Time) (r *Recovery, another func(now time.Time))) {
 	rapid.Check(t, func(t *rapid.T) {
 		now := modelStart
-		controller := newController(now)
-		r := NewRecovery(now, controller)
+		r, another := begin(now)
 		next := rapid.Uint64Range(0, 10).Draw(t, "first")
 		check := func(err error) {
 			if err != nil {
@@ -129,8 +141,20 @@ func anyOrderOfEvents(t *testing.T, newController func(time.Time) Controller) {
 					t.Fatalf("a refused ACK changed %+v into %+v", before, r.Stats())
 				}
 			},
+			"marked ack": func(t *rapid.T) {
+				before, last := r.Stats(), number("last")
+				_, err := r.AckMarked(now, []Range{{last - min(last, 3), last}}, 0, rapid.Uint64Range(0, next+2).Draw(t, "marked"))
+				if err != nil && r.Stats() != before {
+					t.Fatalf("a refused ACK changed %+v into %+v", before, r.Stats())
+				}
+			},
+			"another channel": func(*rapid.T) {
+				if another != nil {
+					another(now)
+				}
+			},
 			"tier": func(t *rapid.T) {
-				if c, ok := controller.(TierController); ok {
+				if c, ok := r.Controller().(TierController); ok {
 					c.SetTier(now, Tier(rapid.Uint8Range(0, 4).Draw(t, "tier")))
 				}
 			},

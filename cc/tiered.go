@@ -61,6 +61,9 @@ type Tiered struct {
 	begun time.Time
 	group *Group // nil: alone
 
+	place   place   // in the group
+	sharers float64 // how many of the group met the last congestion together
+
 	tier   Tier
 	params *tierParams
 
@@ -91,7 +94,7 @@ type Tiered struct {
 
 // NewTiered returns a Tiered for a channel that begins now.
 func NewTiered(now time.Time, t Tier) *Tiered {
-	c := &Tiered{begun: now.Add(-time.Nanosecond), recoverySince: now.Add(-time.Nanosecond)}
+	c := &Tiered{begun: now.Add(-time.Nanosecond), recoverySince: now.Add(-time.Nanosecond), place: place{1, 1}, sharers: 1}
 	c.tier, c.params = min(t, Slow), &tierTable[min(t, Slow)]
 	c.startOver(InitialWindowBytes)
 	return c
@@ -159,9 +162,12 @@ func (c *Tiered) Acked(now time.Time, s Sample) {
 	}
 	if s.RoundStart {
 		c.endRound(at, s.Delivered)
+		if c.group != nil {
+			c.place = c.group.place(now, c)
+		}
 	}
-	if s.CEPackets > 0 && s.SentAt.After(c.recoverySince) {
-		c.congested(now)
+	if s.CEPackets > 0 {
+		c.congested(now, s.SentAt)
 	}
 	c.advance(now, at, s)
 }
@@ -175,8 +181,8 @@ func (c *Tiered) Lost(now time.Time, l Loss) {
 	case l.Persistent:
 		c.startOver(minTieredWindow)
 	case c.takenForRandom(low):
-	case c.filled && l.SentAt.After(c.recoverySince):
-		c.congested(now)
+	default:
+		c.congested(now, l.SentAt)
 	}
 }
 
@@ -202,7 +208,7 @@ func (c *Tiered) PacingBytesPerSec() float64 {
 		// Of round trips that become short at once, after an outage, the average would
 		// tell long afterwards: the least window would take as long as ever.
 		srtt = max(min(c.path.smoothed, c.path.recent), minPacingRTT).Seconds()
-		return max(c.gain*c.rate()/c.arriving(), minTieredWindow/srtt)
+		return max(c.gain*c.rate()/c.arriving(), c.minWindow()/srtt)
 	}
 }
 
@@ -220,9 +226,9 @@ func (c *Tiered) window() float64 {
 	case c.compete.on:
 		return max(c.compete.windowBytes, minTieredWindow)
 	case c.phase == probeUp:
-		return max(c.modelWindow(c.gain), minTieredWindow)
+		return max(c.modelWindow(c.gain), c.minWindow())
 	default:
-		return max(c.modelWindow(1), minTieredWindow)
+		return max(c.modelWindow(1), c.minWindow())
 	}
 }
 
@@ -239,7 +245,18 @@ func (c *Tiered) modelWindow(gain float64) float64 {
 	if arriving < 1 {
 		bytes = bytes/arriving*(2-arriving) + lossSigmas*math.Sqrt((1-arriving)*bytes*PacketBytes)
 	}
-	return bytes + c.params.extraBytes
+	return bytes + c.extraBytes()
+}
+
+// extraBytes is K: what a group keeps is divided, and the slower has more of it.
+func (c *Tiered) extraBytes() float64 {
+	return c.params.extraBytes / c.place.channels / c.place.relative
+}
+
+// minWindow is the least of the model: a crowd that keeps to the least of one each would
+// fill the queue with it.
+func (c *Tiered) minWindow() float64 {
+	return max(minTieredWindow/c.place.channels, PacketBytes)
 }
 
 // rate is the bandwidth within the bounds of congestion.
@@ -293,10 +310,13 @@ func (c *Tiered) endRound(at int64, delivered uint64) {
 }
 
 // relaxDelayBound grows by a packet or a few percent a round trip: as slowly as flows
-// of one bottleneck need to find their places in it.
+// of one bottleneck need to find their places in it. Of n who met the congestion together
+// each grows by 1/n² of that, for each finds what the others leave, too (as beside a
+// stranger who competes), and the slower by as much as the faster.
 func (c *Tiered) relaxDelayBound() {
 	packet := PacketBytes / (c.path.minRTT() + c.path.jitter).Seconds()
-	c.delayBound += max(packet, boundGrowth*c.delayBound)
+	n := min(c.sharers, c.place.channels)
+	c.delayBound += max(packet, boundGrowth*c.delayBound/c.place.relative) / (n * n)
 	if c.delayBound >= c.path.bytesPerSec() {
 		c.delayBound = 0
 		c.probe.next = c.path.round + c.probe.every
@@ -313,14 +333,26 @@ func (c *Tiered) takenForRandom(low bool) bool {
 	return low || !c.compete.on && c.losses.asUsual()
 }
 
-// congested backs off, once for all losses of a flight (RFC 9002 §7.3.2).
-func (c *Tiered) congested(now time.Time) {
-	if !c.filled {
+// congested answers congestion that a packet sent at that moment met, once for all losses
+// of a flight (RFC 9002 §7.3.2) and for all of a group.
+func (c *Tiered) congested(now, sentAt time.Time) {
+	if !c.filled && c.place.channels == 1 || !sentAt.After(c.recoverySince) {
 		return
 	}
+	c.backOff(now)
+	if c.group != nil && !c.params.yields && !c.compete.on {
+		c.group.congested(now, sentAt, c)
+	}
+}
+
+// backOff keeps α of what there is. Of a group the faster keep less, so that they come
+// to have the same.
+func (c *Tiered) backOff(now time.Time) {
 	c.recoverySince = now
 	p := c.params
 	switch {
+	case !c.filled:
+		c.start.over = true
 	case p.yields:
 		c.windowBytes = max(c.windowBytes*p.keep, minYieldBytes)
 	case c.compete.on:
@@ -328,7 +360,8 @@ func (c *Tiered) congested(now time.Time) {
 		c.compete.backOff(p.keep, max(halfBDP, minCompeteBytes))
 	default:
 		// The talk's max(BDP, α·window), in rates: what is being delivered is the BDP.
-		c.delayBound = min(c.rate(), max(0.8*c.path.roundRate, p.keep*c.rate()))
+		r := c.place.relative
+		c.delayBound = min(c.rate(), max(math.Pow(0.8, r)*c.path.roundRate, math.Pow(p.keep, r)*c.rate()))
 	}
 }
 

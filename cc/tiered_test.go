@@ -385,51 +385,6 @@ func TestSlowStartGoesForTheFormerWindow(t *testing.T) {
 	require.False(t, x.slowStart)
 }
 
-// Who drains together leaves more or less to a Cubic as it happens: the median of five
-// moments at which the four come. Without a group it keeps 0.43.
-func TestGroupTakesOneFlowsPlace(t *testing.T) {
-	var kept []float64
-	for offset := time.Duration(0); offset < 5*37*ms; offset += 37 * ms {
-		w := newWorld(pathMbit, 4*pathBDP)
-		cubic := w.addFlow(NewCubic(w.now), pathRTT)
-		w.run(3*time.Second + offset)
-		var g Group
-		for range 4 {
-			f := w.addFlow(g.NewTiered(modelStart, Fast), pathRTT)
-			f.batchedAcks = true
-			w.run(500 * ms)
-		}
-		w.run(10 * time.Second)
-		share, _, _ := cubic.measure(15 * time.Second)
-		kept = append(kept, share)
-	}
-	slices.Sort(kept)
-	t.Logf("Cubic keeps %.3f", kept)
-	require.Greater(t, kept[2], 0.45)
-}
-
-// Four that compete grow together by no more than one alone.
-func TestCompetitorsOfAGroupShareTheGrowthOfOne(t *testing.T) {
-	grown := func(flows int) (packets float64) {
-		const start = 40 * PacketBytes
-		for range flows {
-			var x competition
-			x.enter(start/float64(flows), 0.8)
-			x.backOff(0.8, 0)
-			begin := x.windowBytes
-			for now := modelStart; now.Before(modelStart.Add(3 * time.Second)); now = now.Add(pathRTT) {
-				x.acked(now, int(x.windowBytes), pathRTT, 1/float64(flows))
-			}
-			packets += (x.windowBytes - begin) / PacketBytes
-		}
-		return packets
-	}
-	one, four := grown(1), grown(4)
-	t.Logf("one grows by %.1f packets, four by %.1f", one, four)
-	require.LessOrEqual(t, four, one)
-	require.Positive(t, four)
-}
-
 // After a short pause the path is still known; after a long one it is not
 // (RFC 7661), and the next window is an initial one.
 func TestPauseKeepsWhatTheFiltersWouldKeep(t *testing.T) {
@@ -509,6 +464,37 @@ func TestLyingReceiverGainsNothing(t *testing.T) {
 			if f.lie != nil {
 				require.ErrorIs(t, f.refused, ErrNeverSent, name)
 			}
+		}
+	}
+}
+
+// Who begins to lie in the midst of it, beside an honest receiver, is closed before it has
+// taken more than its due.
+func TestLyingReceiverTakesNothingFromAnother(t *testing.T) {
+	run := func(lie func(*flow)) (delivered int, f *flow) {
+		const starts = 4
+		for start := range time.Duration(starts) {
+			w := newWorld(pathMbit, pathBDP)
+			f, _ = w.addTiered(Fast, pathRTT)
+			f.skips = true
+			w.run(500 * ms)
+			w.addTiered(Fast, pathRTT)
+			w.run(5*time.Second + start*130*ms)
+			before := f.delivered
+			lie(f)
+			w.run(5 * time.Second)
+			delivered += f.delivered - before
+		}
+		return delivered, f
+	}
+	honest, f := run(func(*flow) {})
+	require.NoError(t, f.refused)
+	for name, lie := range lies {
+		delivered, f := run(lie)
+		t.Logf("%s: %.3f of an honest receiver's, closed: %v", name, float64(delivered)/float64(honest), f.refused)
+		require.Less(t, float64(delivered), 1.05*float64(honest), name)
+		if f.lie != nil {
+			require.ErrorIs(t, f.refused, ErrNeverSent, name)
 		}
 	}
 }

@@ -27,10 +27,10 @@ const runUsage = `usage: go run ./bench/link run --rate RATE --flow FLOW [--flow
 
 Runs flows through one emulated bottleneck and measures them. Needs Linux and root.
 
-A FLOW is KIND[@START][:TIER@TIME]..., for instance tcp-cubic@5s or shoal-fast:slow@10s.
-KIND is shoal-fast, shoal-medium, shoal-slow, shoal-cubic, tcp-cubic, tcp-bbr or tcp-reno;
-or shoal-upload*CHANNELS, all that one node sends to so many leeches, which yields to others.
-Times count from the run's start.
+A FLOW is KIND[*CHANNELS][@START][:TIER@TIME]..., for instance tcp-cubic@5s or shoal-fast:slow@10s.
+KIND is shoal-fast, shoal-medium, shoal-slow, shoal-upload, shoal-cubic, tcp-cubic, tcp-bbr or
+tcp-reno; shoal-upload is what a node sends that yields to others. CHANNELS is to how many
+leeches one node sends, of the first four kinds: shoal-fast*4. Times count from the run's start.
 
 `
 

@@ -134,7 +134,7 @@ func reached(series []point, value float64) float64 {
 func (s *scenario) model(seed uint64) (payload [][]point) {
 	var flows []replay.Flow
 	for _, f := range s.Flows {
-		flows = append(flows, replay.Flow{Tier: tiers[strings.TrimPrefix(f.Kind, "shoal-")], Start: f.Start})
+		flows = append(flows, replay.Flow{Tier: tiers[strings.TrimPrefix(f.Kind, shoalPrefix)], Start: f.Start})
 	}
 	all := replay.RunFlows(replay.Bottleneck{
 		UpKbps: int(s.RateBytesPerSec / mbit * 1000), QueueBytes: s.BufferBytes, RTT: s.RTT, LossRatio: s.Loss, Seed: seed,

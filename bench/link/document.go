@@ -44,17 +44,19 @@ func cutMarks(text string) (before, between, after string, err error) {
 	return before, between, after, nil
 }
 
-// printTable prints what stands between the marks.
+// printTable prints the section of the document that begins with the table: what else was
+// measured stands behind it.
 func printTable(w io.Writer, path string) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("%w; run this command from the repository's root", err)
 	}
-	_, between, _, err := cutMarks(string(text))
+	_, between, after, err := cutMarks(string(text))
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	_, err = io.WriteString(w, strings.TrimLeft(between, "\n"))
+	section, _, _ := strings.Cut(between+after, "\n## ")
+	_, err = io.WriteString(w, strings.TrimLeft(section, "\n"))
 	return err
 }
 

@@ -17,10 +17,11 @@ var flowKinds = []string{"shoal-fast", "shoal-medium", "shoal-slow", shoalCubic,
 var tiers = map[string]cc.Tier{"fast": cc.Fast, "medium": cc.Medium, "slow": cc.Slow}
 
 const (
-	shoalCubic = "shoal-cubic"
+	shoalPrefix = "shoal-"
+	shoalCubic  = "shoal-cubic"
 
 	// shoalUpload is a node's uploads with --upload-yield on, which is off by default:
-	// the channels of one process in a cc.Group, under a cc.UploadGovernor.
+	// channels under a cc.UploadGovernor.
 	shoalUpload = "shoal-upload"
 
 	flowsMax       = 16
@@ -31,7 +32,7 @@ const (
 // A flow is one sender and its receiver, who always have more to send.
 type flow struct {
 	Kind     string // of flowKinds
-	Channels int
+	Channels int    // that one node sends on, in a cc.Group
 	Start    time.Duration
 	Tiers    []tierChange
 }
@@ -44,7 +45,7 @@ type tierChange struct {
 }
 
 // parseFlow reads KIND[*CHANNELS][@START][:TIER@TIME]..., such as tcp-cubic@5s,
-// shoal-upload*4 or shoal-fast:slow@10s:fast@20s.
+// shoal-fast*4 or shoal-fast:slow@10s:fast@20s.
 func parseFlow(s string) (f flow, err error) {
 	parts := strings.Split(s, ":")
 	kind, start, err := cutTime(parts[0])
@@ -95,11 +96,11 @@ func cutChannels(s string) (kind string, channels int, err error) {
 	if !ok {
 		return kind, 1, nil
 	}
-	if kind != shoalUpload {
-		return kind, 0, fmt.Errorf("only %s has channels to count, not %s", shoalUpload, kind)
+	if kind == shoalCubic || !strings.HasPrefix(kind, shoalPrefix) {
+		return kind, 0, fmt.Errorf("%s has no channels to count", kind)
 	}
 	if channels, err = strconv.Atoi(number); err != nil || channels < 1 || channels > channelsMax {
-		return kind, 0, fmt.Errorf("%s has 1 to %d channels, such as %s*4", shoalUpload, channelsMax, shoalUpload)
+		return kind, 0, fmt.Errorf("%s has 1 to %d channels, such as %s*4", kind, channelsMax, kind)
 	}
 	return kind, channels, nil
 }
@@ -124,7 +125,7 @@ func (f flow) String() string {
 func (f flow) congestion() (name string, tcp bool) { return strings.CutPrefix(f.Kind, "tcp-") }
 
 // shoal tells whether the flow is ours.
-func (f flow) shoal() bool { return strings.HasPrefix(f.Kind, "shoal-") }
+func (f flow) shoal() bool { return strings.HasPrefix(f.Kind, shoalPrefix) }
 
 func isTier(name string) bool {
 	_, ok := tiers[name]
@@ -140,6 +141,7 @@ func controllers(kind string) func(now time.Time) cc.Controller {
 	case shoalCubic:
 		return cc.NewCubic
 	}
-	tier := tiers[strings.TrimPrefix(kind, "shoal-")]
-	return func(now time.Time) cc.Controller { return cc.NewTiered(now, tier) }
+	tier := tiers[strings.TrimPrefix(kind, shoalPrefix)]
+	var group cc.Group
+	return func(now time.Time) cc.Controller { return group.NewTiered(now, tier) }
 }

@@ -45,6 +45,7 @@ var rows = []row{
 	{"queue", "FAST alone, buffer 4 BDP: p95 queue ≤ 15 ms and ≤ 0.1 × tcp-cubic; ≤ 35 ms at ±20 ms", judgeQueue},
 	{"scavenger", "SLOW beside tcp-cubic, buffers 0.5 to 4 BDP: takes ≤ 5 %; alone ≥ 95 %", judgeScavenger},
 	{"friendly", "tcp-cubic beside FAST keeps ≥ 0.8 × what it keeps beside another tcp-cubic", judgeFriendly},
+	{"group", "tcp-cubic beside four or eight FAST channels of one node keeps ≥ 0.8 × what it keeps beside another tcp-cubic", judgeGroup},
 	{"fairness", "four FAST, with and without ±20 ms: Jain ≥ 0.95, sent again ≤ 2 %", judgeFairness},
 	{"capacity-drop", "20 → 5 Mbit/s: queue below 30 ms again in ≤ 0.5 × tcp-bbr's time", judgeCapacityDrop},
 	{"policer", "policer with a bucket of 16 KiB: sent again ≤ 5 % and ≤ 0.5 × tcp-bbr", judgePolicer},
@@ -118,12 +119,26 @@ func judgeScavenger(m *measurer) (checks []check) {
 
 func judgeFriendly(m *measurer) (checks []check) {
 	for _, buffer := range buffers {
-		link := fmt.Sprintf("%s--buffer %sbdp --flow tcp-cubic --flow ", beside, buffer)
-		ours, theirs := m.of(link+"shoal-fast@5s").flow(0), m.of(link+"tcp-cubic@5s").flow(0)
-		checks = append(checks, atLeast("kept beside FAST / beside tcp-cubic, "+buffer+" BDP",
-			ratio(ours.CapacityShare, theirs.CapacityShare), 0.8, link+"shoal-fast@5s"))
+		checks = append(checks, keptBeside(m, "shoal-fast", buffer))
 	}
 	return checks
+}
+
+func judgeGroup(m *measurer) (checks []check) {
+	for _, flow := range []string{"shoal-fast*4", "shoal-fast*8"} {
+		for _, buffer := range buffers {
+			checks = append(checks, keptBeside(m, flow, buffer))
+		}
+	}
+	return checks
+}
+
+// keptBeside is what tcp-cubic keeps beside a flow, as a multiple of what it keeps beside its equal.
+func keptBeside(m *measurer, flow, buffer string) check {
+	link := fmt.Sprintf("%s--buffer %sbdp --flow tcp-cubic --flow ", beside, buffer)
+	ours, theirs := m.of(link+flow+"@5s").flow(0), m.of(link+"tcp-cubic@5s").flow(0)
+	return atLeast("kept beside "+flow+" / beside tcp-cubic, "+buffer+" BDP",
+		ratio(ours.CapacityShare, theirs.CapacityShare), 0.8, link+flow+"@5s")
 }
 
 func judgeFairness(m *measurer) (checks []check) {

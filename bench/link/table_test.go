@@ -245,20 +245,22 @@ func TestFailedRunEndsTheTable(t *testing.T) {
 
 func TestTableStandsBetweenItsMarks(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "doc.md")
-	require.NoError(t, os.WriteFile(path, []byte("before\n"+markBegin+"\nold\n"+markEnd+"\nafter\n"), 0o600))
+	require.NoError(t, os.WriteFile(path, []byte("before\n"+markBegin+"\nold\n"+markEnd+"\nafter\n\n## Next\n"), 0o600))
 	require.NoError(t, checkMarks(path))
 	v := verdict{row: row{name: "queue", target: "a short queue"}, checks: []check{atMost("p95", 20, 15, "--flow shoal-fast"), atMost("p50", 1, 15, "--x")}}
 	require.NoError(t, writeTable(path, []verdict{v}, "go run ./bench/link table", "None was disturbed."))
 	text, err := os.ReadFile(path)
 	require.NoError(t, err)
 	require.True(t, strings.HasPrefix(string(text), "before\n"+markBegin+"\n"))
-	require.True(t, strings.HasSuffix(string(text), markEnd+"\nafter\n"))
+	require.True(t, strings.HasSuffix(string(text), markEnd+"\nafter\n\n## Next\n"))
 	require.NotContains(t, string(text), "old")
 	require.Contains(t, string(text), "| a short queue | p95: 20 (≤ 15) | falls short | `--flow shoal-fast` |")
 	require.Contains(t, string(text), "- queue: **p95: 20 (≤ 15)**; p50: 1 (≤ 15).")
 	var printed strings.Builder
 	require.NoError(t, printTable(&printed, path))
 	require.Contains(t, printed.String(), "a short queue")
+	require.Contains(t, printed.String(), "after", "what else was measured")
+	require.NotContains(t, printed.String(), "Next")
 
 	require.NoError(t, os.WriteFile(path, []byte(markEnd+markBegin), 0o600))
 	require.ErrorAs(t, checkMarks(path), new(usageError))
