@@ -51,7 +51,7 @@ bench: ## Measure: benchmarks of every package, then each command under bench/
 	done
 
 bench-truth: ## Compare the replay with real peers behind emulated lines: as root, 35 minutes
-	go test -count=1 -tags netns ./bench/emulator
+	go test -count=1 -tags netns ./bench/emulator ./bench/link
 	go run ./bench/truth --runs 5
 
 bench-replay: build ## Replay recorded days of a live service in TRACES: hours

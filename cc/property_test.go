@@ -177,7 +177,8 @@ func anyOrderOfEvents(t *testing.T, begin func(now time.Time) (r *Recovery, anot
 }
 
 // FuzzAck reads pairs of 16-bit numbers, relative to the first packet, as the
-// ranges of ACKs, at most five to each. Lies never grow the window beyond what
+// ranges of ACKs, at most five to each; the bits of the first byte say whether numbers are
+// left out, and who controls. Lies never grow the window beyond what
 // honest ACKs of the same packets would, and never lead to a panic.
 func FuzzAck(f *testing.F) {
 	const sent = 10
@@ -195,12 +196,17 @@ func FuzzAck(f *testing.F) {
 	f.Add(ack(-1, -1, 0, 0)) // wraps around to the end of all numbers
 	f.Add(ack(8, 9, 8, 9))
 	f.Add(append([]byte{1}, ack(3, 9, 0, 1)[1:]...))
+	f.Add(append([]byte{2}, ack(5, 9, 0, 3)[1:]...))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if len(data) == 0 || len(data) > 1024 {
 			return
 		}
 		now := modelStart
-		r := NewRecovery(now, NewCubic(now))
+		controller, limit := NewCubic(now), 2*InitialWindowBytes
+		if data[0]&2 != 0 { // one ACK of all ten has the rate of a window in each round trip and its wait
+			controller, limit = NewTiered(now, Fast), 3*InitialWindowBytes
+		}
+		r := NewRecovery(now, controller)
 		next := uint64(0)
 		for range sent {
 			r.Sent(now, next, modelPacketBytes)
@@ -222,7 +228,7 @@ func FuzzAck(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
-		if limit := 2 * InitialWindowBytes; r.WindowBytes() > limit {
+		if r.WindowBytes() > limit {
 			t.Fatalf("%d packets made a window of %d bytes", sent, r.WindowBytes())
 		}
 		if err := drains(r); err != nil {

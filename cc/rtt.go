@@ -17,6 +17,12 @@ const (
 	// which any competing flow drains the queue once, short enough that a new
 	// path is believed soon (draft-ietf-ccwg-bbr, MinRTTFilterLen).
 	minRTTWindow = 10 * time.Second
+
+	// emptyRTTWindow is how long a minimum is the path without anybody's queue. A download
+	// that fills a deep buffer may not empty it for minutes; but a path that has become
+	// longer must not pass for a queue for ever, and what the line carries (carriedWindow)
+	// should still be known then.
+	emptyRTTWindow = 5 * time.Minute
 )
 
 // RTT estimates the round-trip time of one path after RFC 9002 §5.
@@ -24,6 +30,7 @@ type RTT struct {
 	latest, smoothed, variation, min time.Duration
 
 	window  windowedMin
+	empty   windowedMin
 	sampled bool
 }
 
@@ -46,12 +53,16 @@ func (r *RTT) Min() time.Duration { return r.min }
 // WindowMin is the least sample of the last ten seconds; zero before the first.
 func (r *RTT) WindowMin() time.Duration { return time.Duration(r.window.value()) }
 
+// emptyMin is the least sample of the last five minutes; zero before the first.
+func (r *RTT) emptyMin() time.Duration { return time.Duration(r.empty.value()) }
+
 // sample takes one measurement and returns it less the receiver's delay; at
 // counts nanoseconds from any fixed moment.
 func (r *RTT) sample(at int64, measured, ackDelay time.Duration) time.Duration {
 	measured = max(measured, 0)
 	ackDelay = min(max(ackDelay, 0), maxAckDelay)
 	r.window.add(at, int64(measured), int64(minRTTWindow))
+	r.empty.add(at, int64(measured), int64(emptyRTTWindow))
 	if !r.sampled {
 		r.sampled = true
 		r.latest, r.smoothed, r.variation, r.min = measured, measured, measured/2, measured
@@ -76,8 +87,9 @@ func (r *RTT) distrust(at int64) {
 		return
 	}
 	r.min = r.latest
-	r.window = windowedMin{}
+	r.window, r.empty = windowedMin{}, windowedMin{}
 	r.window.add(at, int64(r.latest), int64(minRTTWindow))
+	r.empty.add(at, int64(r.latest), int64(emptyRTTWindow))
 }
 
 // expected is when an ACK should have come: the longer of the smoothed and the

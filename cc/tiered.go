@@ -90,6 +90,7 @@ type Tiered struct {
 	changedAt     int64 // when the path was last seen to carry more or less; 0: never
 	inFlight      int
 	sentAt        int64 // when the last packet left
+	now           int64 // the latest moment seen
 }
 
 // NewTiered returns a Tiered for a channel that begins now.
@@ -212,8 +213,11 @@ func (c *Tiered) PacingBytesPerSec() float64 {
 	}
 }
 
-// clock turns a moment into nanoseconds since the channel began, at least 1.
-func (c *Tiered) clock(now time.Time) int64 { return max(int64(now.Sub(c.begun)), 1) }
+// clock turns a moment into nanoseconds since the channel began, at least 1 and never backwards.
+func (c *Tiered) clock(now time.Time) int64 {
+	c.now = max(c.now, int64(now.Sub(c.begun)), 1)
+	return c.now
+}
 
 func (c *Tiered) window() float64 {
 	switch {

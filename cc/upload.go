@@ -195,7 +195,7 @@ func (g *UploadGovernor) acked(now time.Time, r *Recovery, bytes int, rtt time.D
 	s := &g.round
 	s.acked += bytes
 	if rtt > 0 {
-		s.least = min(s.least, rtt-r.rtt.Min())
+		s.least = min(s.least, rtt-r.rtt.emptyMin())
 		if s.first == nil {
 			s.first = r
 		}

@@ -63,6 +63,23 @@ func TestUploadsGiveWayToTheHousehold(t *testing.T) {
 	}
 }
 
+// All paths become longer, as when the provider takes another route: that looks like a
+// queue, for some minutes.
+func TestLongerPathIsNotAQueueForEver(t *testing.T) {
+	w, channels := seeding(t, deepQueue, yielding)
+	for _, f := range channels {
+		f.rtt += 20 * ms
+	}
+	w.run(5 * time.Second)
+	before := sum(channels)
+	w.run(10 * time.Second)
+	require.Less(t, float64(sum(channels)-before)/(w.rateBytesPerSec*10), 0.1, "it may be somebody's")
+	w.run(emptyRTTWindow + 20*time.Second)
+	before = sum(channels)
+	w.run(10 * time.Second)
+	require.Greater(t, float64(sum(channels)-before)/(w.rateBytesPerSec*10), 0.9)
+}
+
 func TestUploadsAloneAreNotGoverned(t *testing.T) {
 	w, channels := seeding(t, deepQueue, yielding)
 	before := sum(channels)
