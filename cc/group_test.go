@@ -138,6 +138,20 @@ func TestGroupSparesWhoHasAnotherBottleneck(t *testing.T) {
 	}
 }
 
+// What is measured of one channel holds for a node that has one.
+func TestGroupOfOneIsAlone(t *testing.T) {
+	run := func(c func(w *world) *Tiered) int {
+		w := newWorld(pathMbit, pathBDP)
+		w.addFlow(NewCubic(w.now), pathRTT)
+		f := w.addFlow(c(w), pathRTT)
+		f.batchedAcks, f.lossRate, f.jitter = true, 0.01, 5*ms
+		w.run(20 * time.Second)
+		return f.delivered
+	}
+	var g Group
+	require.Equal(t, run(func(w *world) *Tiered { return NewTiered(w.now, Fast) }), run(func(w *world) *Tiered { return g.NewTiered(w.now, Fast) }))
+}
+
 // inCruise is a channel of a group that has 10 Mbit/s of a path of 40 ms.
 func inCruise(g *Group, now time.Time) *Tiered {
 	c := g.NewTiered(now, Fast)
@@ -176,6 +190,28 @@ func TestOverflowSlowsDownAllInTheQueueOnce(t *testing.T) {
 	other.Lost(now.Add(ms), Loss{Bytes: PacketBytes, Packets: 1, SentAt: now.Add(-69 * ms), InFlight: 50_000})
 	require.InDelta(t, 0.8*1.25e6, one.delayBound, 1, "the same congestion")
 	require.InDelta(t, 0.8*1.25e6, other.delayBound, 1, "the same congestion")
+}
+
+// Of several that start at once the first loss ends all their startups; alone a flow goes
+// on until its bandwidth does not grow.
+func TestOverflowEndsTheStartupsOfAGroup(t *testing.T) {
+	lose := func(others int) (c *Tiered) {
+		var g Group
+		now := modelStart
+		for range others + 1 {
+			c = inCruise(&g, now)
+			c.phase, c.filled = startup, false
+			c.standInQueue()
+		}
+		c.Lost(now.Add(100*ms), Loss{Bytes: PacketBytes, Packets: 1, SentAt: now.Add(30 * ms), InFlight: 50_000})
+		c.startUp(int64(100*ms), Sample{RoundStart: true, AckedBytes: PacketBytes})
+		for _, m := range g.members {
+			require.Equal(t, c.start.over, m.start.over)
+		}
+		return c
+	}
+	require.Equal(t, startup, lose(0).phase)
+	require.Equal(t, drainStartup, lose(3).phase)
 }
 
 // The faster of a group keeps less and the slower more, so that they come to have the same.
