@@ -91,7 +91,7 @@ func (c *Tiered) drainWindow() float64 {
 	if c.compete.on || c.drain.testing {
 		keep = testKeep
 	}
-	return max(minTieredWindow, min(0.7*bytesAt(m.bytesPerSec(), m.minRTT()+m.jitter), keep*normal))
+	return max(c.minWindow(), min(0.7*bytesAt(m.bytesPerSec(), m.minRTT()+m.jitter), keep*normal))
 }
 
 func (c *Tiered) drainSample(at int64, s Sample) {
