@@ -5,17 +5,19 @@ import (
 	"time"
 )
 
-// groupMemory is how long a channel counts after its last round trip.
+// groupMemory is how long a channel counts after its last round trip, or two of them
+// if that is longer.
 const groupMemory = time.Second
 
 // A Group is the channels that share one access link. Beside a stranger they take one
 // flow's place together: they keep in the queue what one keeps, what one of them loses
-// to an overflow slows down all who stand in that queue, and they grow as one.
+// to an overflow slows down all who stand in that queue, and they grow no faster than one.
 //
 // Its channels have one owner, who serializes all calls. A channel need not leave:
 // one that is silent does not count. The zero value is ready for use.
 type Group struct {
 	members []member
+	slowed  []*Tiered // by the congestion at hand
 }
 
 type member struct {
@@ -23,11 +25,22 @@ type member struct {
 	seen time.Time // at the end of its last round trip
 }
 
+// gone tells whether the channel does not count any more.
+func (m *member) gone(now time.Time) bool {
+	return now.Sub(m.seen) > max(groupMemory, 2*m.path.smoothed)
+}
+
 // A place is what a channel is of its group.
 type place struct {
-	channels float64 // that have something under way, itself included
+	channels float64 // that carry data, itself included
 	relative float64 // its rate as a multiple of their mean
 }
+
+// alone is the place of who has no group.
+var alone = place{channels: 1, relative: 1}
+
+// dataBytes under way are data: requests and announcements are less.
+const dataBytes = PacketBytes / 2
 
 // maxRelative bounds what equality asks of a channel: the others may have quite
 // another path.
@@ -41,13 +54,11 @@ func (g *Group) NewTiered(now time.Time, t Tier) *Tiered {
 	return c
 }
 
-// place is c's, at the end of a round trip. Who yields takes none of the others'.
-func (g *Group) place(now time.Time, c *Tiered) place {
-	g.members = slices.DeleteFunc(g.members, func(m member) bool {
-		return m.Tiered == c || now.Sub(m.seen) > groupMemory
-	})
-	alone := place{channels: 1, relative: 1}
-	if c.params.yields {
+// place is c's, at the end of a round trip that had so many bytes under way. Who yields
+// takes none of the others'.
+func (g *Group) place(now time.Time, c *Tiered, underWay int) place {
+	g.members = slices.DeleteFunc(g.members, func(m member) bool { return m.Tiered == c || m.gone(now) })
+	if c.params.yields || underWay < dataBytes {
 		return alone
 	}
 	n, sum := 1.0, c.rate()
@@ -67,23 +78,28 @@ func (g *Group) place(now time.Time, c *Tiered) place {
 // congested slows down all whom the congestion concerns that c has just backed off
 // from, and that a packet of that moment met.
 func (g *Group) congested(now, sentAt time.Time, c *Tiered) {
-	sharers := 1.0
+	g.slowed = append(g.slowed[:0], c)
 	for _, m := range g.members {
-		if m.Tiered != c && now.Sub(m.seen) <= groupMemory && m.shares(sentAt) {
+		if m.Tiered != c && !m.gone(now) && m.shares(sentAt) {
 			m.backOff(now)
-			sharers++
+			g.slowed = append(g.slowed, m.Tiered)
 		}
 	}
-	c.sharers = sharers
-	for _, m := range g.members {
-		if m.recoverySince.Equal(now) {
-			m.sharers = sharers
-		}
+	for _, s := range g.slowed {
+		s.sharers = float64(len(g.slowed))
+	}
+	clear(g.slowed)
+}
+
+// leave forgets a channel's controller that another takes the place of.
+func (c *Tiered) leave() {
+	if c.group != nil {
+		c.group.members = slices.DeleteFunc(c.group.members, func(m member) bool { return m.Tiered == c })
 	}
 }
 
-// active tells that the channel has something under way, and does not yield.
-func (c *Tiered) active() bool { return c.inFlight > 0 && !c.params.yields }
+// active tells that the channel has data under way, and does not yield.
+func (c *Tiered) active() bool { return c.inFlight >= dataBytes && !c.params.yields }
 
 // shares tells whether congestion that another channel met is this one's, too: its own
 // queue is not low, and it has not slowed down since. A channel with a bottleneck of

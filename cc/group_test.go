@@ -159,7 +159,7 @@ func inCruise(g *Group, now time.Time) *Tiered {
 	for i := range 40 {
 		c.path.acked(int64(i+1), Sample{RTT: pathRTT, RoundStart: true, DeliveryRate: 1.25e6}, true)
 	}
-	c.place = g.place(now, c)
+	c.place = g.place(now, c, c.inFlight)
 	return c
 }
 
@@ -212,6 +212,47 @@ func TestOverflowEndsTheStartupsOfAGroup(t *testing.T) {
 	}
 	require.Equal(t, startup, lose(0).phase)
 	require.Equal(t, drainStartup, lose(3).phase)
+
+	idle := NewTiered(modelStart, Fast)
+	idle.start.over = true
+	idle.startUp(1, Sample{RoundStart: true, AppLimited: true})
+	require.False(t, idle.start.over, "who had little to send did not fill the path")
+}
+
+// Requests and announcements to those that a node downloads from take no place.
+func TestRequestsTakeNoPlace(t *testing.T) {
+	var g Group
+	c := inCruise(&g, modelStart)
+	for range 10 {
+		asking := g.NewTiered(modelStart, Fast)
+		asking.inFlight = 150
+		require.Equal(t, alone, g.place(modelStart, asking, 300))
+	}
+	require.Equal(t, alone, g.place(modelStart, c, c.inFlight))
+	require.Len(t, g.members, 1)
+}
+
+// The controller of a path that was left is nobody, whatever it had in flight.
+func TestPathThatWasLeftTakesNoPlace(t *testing.T) {
+	var g Group
+	old := inCruise(&g, modelStart)
+	r := NewRecovery(modelStart, old)
+	next := g.NewTiered(modelStart, Fast)
+	r.PathChanged(modelStart, next)
+	require.Equal(t, alone, g.place(modelStart, next, 10*PacketBytes))
+}
+
+// Congestion that others meet later does not count who shared the one before.
+func TestLoneCongestionLeavesOthersTheirPace(t *testing.T) {
+	var g Group
+	now := modelStart
+	one, other, elsewhere := inCruise(&g, now), inCruise(&g, now), inCruise(&g, now)
+	one.standInQueue()
+	other.standInQueue()
+	now = now.Add(100 * ms)
+	one.congested(now, now.Add(-ms))
+	elsewhere.congested(now, now.Add(-ms))
+	require.Equal(t, []float64{2, 2, 1}, []float64{one.sharers, other.sharers, elsewhere.sharers})
 }
 
 // The faster of a group keeps less and the slower more, so that they come to have the same.
@@ -220,7 +261,7 @@ func TestBackOffEvensOut(t *testing.T) {
 	fast, slow := inCruise(&g, modelStart), inCruise(&g, modelStart)
 	slow.path.bandwidth = windowedMax{}
 	slow.path.bandwidth.add(slow.path.round, 250_000, bandwidthRounds)
-	fast.place, slow.place = g.place(modelStart, fast), g.place(modelStart, slow)
+	fast.place, slow.place = g.place(modelStart, fast, fast.inFlight), g.place(modelStart, slow, slow.inFlight)
 	fast.backOff(modelStart)
 	slow.backOff(modelStart)
 	require.Less(t, fast.delayBound/1.25e6, 0.75)
@@ -232,16 +273,16 @@ func TestSilentChannelsDoNotCount(t *testing.T) {
 	var g Group
 	now := modelStart
 	c, idle, scavenger := inCruise(&g, now), inCruise(&g, now), inCruise(&g, now)
-	require.Equal(t, 3.0, g.place(now, c).channels)
+	require.Equal(t, 3.0, g.place(now, c, c.inFlight).channels)
 	idle.inFlight = 0
-	require.Equal(t, 2.0, g.place(now, c).channels)
+	require.Equal(t, 2.0, g.place(now, c, c.inFlight).channels)
 	scavenger.SetTier(now, Slow)
-	require.Equal(t, 1.0, g.place(now, c).channels)
-	require.Equal(t, 1.0, g.place(now, scavenger).channels)
+	require.Equal(t, 1.0, g.place(now, c, c.inFlight).channels)
+	require.Equal(t, 1.0, g.place(now, scavenger, scavenger.inFlight).channels)
 
 	idle.inFlight = 50_000
-	require.Equal(t, 2.0, g.place(now, c).channels)
-	require.Equal(t, 1.0, g.place(now.Add(groupMemory+ms), c).channels)
+	require.Equal(t, 2.0, g.place(now, c, c.inFlight).channels)
+	require.Equal(t, 1.0, g.place(now.Add(groupMemory+ms), c, c.inFlight).channels)
 	require.Len(t, g.members, 1, "what is gone is forgotten")
 }
 

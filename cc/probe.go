@@ -88,6 +88,9 @@ func (c *Tiered) startUp(at int64, s Sample) {
 		limit := max(InitialWindowBytes, 2*bytesAt(bandwidth, m.minRTT()+max(m.jitter, startupQueue)+m.ackTime()))
 		c.windowBytes = min(c.windowBytes+float64(s.AckedBytes), max(limit, c.windowBytes))
 	}
+	if s.AppLimited {
+		c.start.over = false // it was not this one that filled the path
+	}
 	if !s.RoundStart || s.AppLimited {
 		return
 	}

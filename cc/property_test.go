@@ -76,7 +76,7 @@ func TestAnyOrderOfEventsLeavesRecoverySound(t *testing.T) {
 			other := inCruise(&g, now)
 			other.standInQueue()
 			return r, func(now time.Time) {
-				other.place = g.place(now, other)
+				other.place = g.place(now, other, other.inFlight)
 				other.congested(now, now)
 			}
 		})

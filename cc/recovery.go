@@ -366,6 +366,9 @@ func (r *Recovery) SetRateCap(now time.Time, bytesPerSec uint64) {
 // controller and no estimate. What is in flight no longer counts.
 func (r *Recovery) PathChanged(now time.Time, c Controller) {
 	at := r.clock(now)
+	if old, ok := r.controller.(interface{ leave() }); ok {
+		old.leave()
+	}
 	for n := r.sent.head; n < r.sent.next; n++ {
 		if p := r.sent.at(n); p.state == packetInFlight {
 			p.state = packetUncounted

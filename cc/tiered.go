@@ -95,7 +95,7 @@ type Tiered struct {
 
 // NewTiered returns a Tiered for a channel that begins now.
 func NewTiered(now time.Time, t Tier) *Tiered {
-	c := &Tiered{begun: now.Add(-time.Nanosecond), recoverySince: now.Add(-time.Nanosecond), place: place{1, 1}, sharers: 1}
+	c := &Tiered{begun: now.Add(-time.Nanosecond), recoverySince: now.Add(-time.Nanosecond), place: alone, sharers: 1}
 	c.tier, c.params = min(t, Slow), &tierTable[min(t, Slow)]
 	c.startOver(InitialWindowBytes)
 	return c
@@ -164,7 +164,7 @@ func (c *Tiered) Acked(now time.Time, s Sample) {
 	if s.RoundStart {
 		c.endRound(at, s.Delivered)
 		if c.group != nil {
-			c.place = c.group.place(now, c)
+			c.place = c.group.place(now, c, s.InFlight+s.AckedBytes)
 		}
 	}
 	if s.CEPackets > 0 {
@@ -390,6 +390,9 @@ func (c *Tiered) resume(at int64, pause time.Duration) {
 	}
 	if pause > c.path.smoothed {
 		c.drain.at = at // nothing of ours was in any queue
+	}
+	if pause > groupMemory {
+		c.place = alone
 	}
 	c.path.roundAt, c.path.marks = 0, [maxAveragedRounds]deliveryMark{}
 	c.drop = dropDetector{}

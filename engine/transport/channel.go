@@ -20,7 +20,7 @@ const (
 
 	// Packet numbers are left out now and then, unpredictably, to catch a
 	// receiver that acknowledges what it has not seen (RFC 9000 §21.4). One that
-	// begins to lie has a thousand packets, a megabyte, on average until then; each
+	// begins to lie has 700 packets, less than a megabyte, on average until then; each
 	// number left out costs an ACK, for it looks like a loss.
 	minSkipDistance = 64
 	maxSkipDistance = 2 << 10

@@ -34,6 +34,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"shoal/cc"
 	"shoal/engine/transport"
 	"shoal/internal/wire"
 	"shoal/tracker"
@@ -158,6 +159,8 @@ func Start(cfg Config) (*Server, error) {
 	endpoint, err := transport.Listen(transport.Config{
 		Listen: cfg.Listen, Identity: identity, ALPN: []string{wire.TrackerALPN}, Logger: cfg.Logger,
 		Certificate: cfg.Certificate, MaxSessions: sessionsMax(cfg.Bounds),
+		// Tens of thousands of viewers who get a packet now and then are no cc.Group.
+		NewController: func(now time.Time) cc.Controller { return cc.NewTiered(now, cc.Fast) },
 	})
 	if err != nil {
 		return nil, err
