@@ -41,9 +41,13 @@ func TestInterruptedReplayTellsWhatItHas(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
 	lines := bufio.NewReader(stderr)
-	line, err := lines.ReadString('\n') // it reads its input, so it listens
+	line, err := lines.ReadString('\n')
 	require.NoError(t, err)
 	require.Contains(t, line, "remark")
+	for !strings.Contains(line, "simulated") { // the first progress, after ten seconds
+		line, err = lines.ReadString('\n')
+		require.NoError(t, err)
+	}
 	require.NoError(t, cmd.Process.Signal(os.Interrupt))
 	rest, err := io.ReadAll(lines)
 	require.NoError(t, err)
