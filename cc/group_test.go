@@ -170,16 +170,20 @@ func (c *Tiered) standInQueue() {
 	}
 }
 
+// oneQueueOfTwo is a group of which two channels stand in the same queue, and the moment
+// at which it is about to overflow.
+func oneQueueOfTwo() (now time.Time, one, other, elsewhere *Tiered) {
+	g := new(Group)
+	one, other, elsewhere = inCruise(g, modelStart), inCruise(g, modelStart), inCruise(g, modelStart)
+	one.standInQueue()
+	other.standInQueue()
+	return modelStart.Add(100 * ms), one, other, elsewhere
+}
+
 // One loses a packet where the queue overflows: who stands in that queue slows down
 // with it, once, and who has a queue of its own that is low does not.
 func TestOverflowSlowsDownAllInTheQueueOnce(t *testing.T) {
-	var g Group
-	now := modelStart
-	one, other, elsewhere := inCruise(&g, now), inCruise(&g, now), inCruise(&g, now)
-	one.standInQueue()
-	other.standInQueue()
-	now = now.Add(100 * ms)
-
+	now, one, other, elsewhere := oneQueueOfTwo()
 	one.Lost(now, Loss{Bytes: PacketBytes, Packets: 1, SentAt: now.Add(-70 * ms), InFlight: 50_000})
 	require.InDelta(t, 0.8*1.25e6, one.delayBound, 1)
 	require.InDelta(t, 0.8*1.25e6, other.delayBound, 1)
@@ -244,12 +248,7 @@ func TestPathThatWasLeftTakesNoPlace(t *testing.T) {
 
 // Congestion that others meet later does not count who shared the one before.
 func TestLoneCongestionLeavesOthersTheirPace(t *testing.T) {
-	var g Group
-	now := modelStart
-	one, other, elsewhere := inCruise(&g, now), inCruise(&g, now), inCruise(&g, now)
-	one.standInQueue()
-	other.standInQueue()
-	now = now.Add(100 * ms)
+	now, one, other, elsewhere := oneQueueOfTwo()
 	one.congested(now, now.Add(-ms))
 	elsewhere.congested(now, now.Add(-ms))
 	require.Equal(t, []float64{2, 2, 1}, []float64{one.sharers, other.sharers, elsewhere.sharers})
