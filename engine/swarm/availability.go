@@ -21,6 +21,9 @@ const (
 	interestAhead  = 2 * time.Minute
 	// interestStep is how far the range must move to be told again.
 	interestStep = 30 * time.Second
+	// forgetBeyond the interest lies what a leech forgets of its seeds. Nearer, it
+	// tells what this node need not keep for others (retain.go).
+	forgetBeyond = 10 * time.Minute
 	// maxHandles bounds the files that are announced on one session: a two-hour
 	// title of 8 tracks in 2 s segments has 28,800.
 	maxHandles = 1 << 16
@@ -109,6 +112,7 @@ func (c *Core) tellInterest(slot Peer, p *peer, want interest) (far time.Duratio
 	} else {
 		p.asked = append(p.asked, want)
 	}
+	c.told = true
 	c.send(slot, wire.Interest{
 		Title: c.titles[want.title].id, Active: want.active,
 		FromMillis: millis(want.from), ToMillis: millis(want.to),
@@ -152,23 +156,71 @@ func (c *Core) interested(now time.Time, p *peer, m wire.Interest) {
 		to:    time.Duration(m.ToMillis) * time.Millisecond,
 		heard: c.at(now),
 	}
+	before := slices.Clone(p.interest)
 	p.interest = slices.DeleteFunc(p.interest, func(o interest) bool { return o.title == in.title })
 	p.interest = append(p.interest, in)
+	c.reannounce(p, before)
 	if !in.active || c.cfg.NoUpload {
 		return
 	}
-	for _, id := range c.titles[i].files {
-		if !c.files[id].stored.Empty() && p.covers(c.files[id]) {
+	for _, id := range c.stocked {
+		if p.covers(c.files[id]) {
 			c.announce(p, id)
 		}
 	}
 }
 
+// A live title may last for days, and each of its segments be a file. So a leech forgets
+// what it was told of files far outside its interest, and a seed announces a file anew
+// when it becomes of interest again.
+
+// forgetTheirs drops what seeds said that they have of files far from what is of interest.
+func (c *Core) forgetTheirs() {
+	for _, p := range c.peers {
+		if p == nil {
+			continue
+		}
+		for h, t := range p.theirs {
+			f := c.files[t.file]
+			if f.within(forgetBeyond, p.asked) || c.needs.Any(uint32(t.file)) {
+				continue
+			}
+			delete(p.theirs, h)
+			p.forgotten.Add(uint32(h), uint32(h)+1)
+			clearSlot(&f.seeds, p.slot)
+			p.latest = nil
+		}
+	}
+}
+
+// reannounce brings the announcements on a session up to a leech's new interest. It may
+// have forgotten what was not of interest before. Of that, what is not here any more loses
+// its handle, and gets another when it comes again; what the old one means stays, for
+// requests on their way.
+func (c *Core) reannounce(p *peer, before []interest) {
+	p.announced = slices.DeleteFunc(p.announced, func(id File) bool {
+		f := c.files[id]
+		switch was, is := f.within(0, before), p.covers(f); {
+		case was && is:
+			return false
+		case f.stored.Empty():
+			clearSlot(&f.handles, p.slot)
+			return true
+		case is:
+			c.sendHave(p, f)
+		}
+		return false
+	})
+}
+
 // covers reports whether a leech wants to know of a file.
-func (p *peer) covers(f *file) bool {
+func (p *peer) covers(f *file) bool { return f.within(0, p.interest) }
+
+// within reports whether the file lies in any of some ranges, or less than far away.
+func (f *file) within(far time.Duration, ranges []interest) bool {
 	for _, pl := range f.places {
-		for _, in := range p.interest {
-			if in.active && in.title == pl.title && (!pl.timed || (pl.from < in.to && in.from < pl.to)) {
+		for _, in := range ranges {
+			if in.active && in.title == pl.title && (!pl.timed || (pl.from < in.to+far && in.from < pl.to+far)) {
 				return true
 			}
 		}
@@ -184,7 +236,14 @@ func (c *Core) announce(p *peer, id File) {
 	}
 	h := uint16(len(p.ours))
 	p.ours = append(p.ours, id)
+	p.announced = append(p.announced, id)
 	*atSlot(&f.handles, p.slot) = uint32(h) + 1
+	c.sendHave(p, f)
+}
+
+// sendHave says what we have of a file that has a handle on the session.
+func (c *Core) sendHave(p *peer, f *file) {
+	h, _ := f.handle(p.slot)
 	bm := roaring.New()
 	f.stored.All(bm.Add)
 	b, err := bm.ToBytes()
@@ -351,7 +410,7 @@ func (c *Core) hasChanged(now time.Time, p *peer, m wire.HaveDelta) {
 			p.latest = t
 		}
 		if t == nil {
-			if !c.changeUnknown(p, r) {
+			if !p.forgotten.Has(uint32(r.Handle)) && !c.changeUnknown(p, r) {
 				c.garbage(p, dropHandle)
 			}
 			continue

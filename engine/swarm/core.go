@@ -33,6 +33,7 @@ const (
 type Core struct {
 	dirty   bool // the needs must be worked out anew
 	moved   bool // something arrived or freed up: assign again
+	told    bool // peers were told of an interest: what lies far from it can be forgotten
 	refresh time.Time
 	plan    time.Time
 	delta   time.Time
@@ -46,6 +47,7 @@ type Core struct {
 
 	titles  []*title
 	files   []*file
+	stocked []File // of which something is stored, in order
 	byRoot  map[[32]byte]File
 	viewers []*viewer
 	wants   []*want
@@ -55,7 +57,7 @@ type Core struct {
 
 	peers   []*peer           // by slot; nil: free
 	serving scheduler.SeedSet // leeches for which something is in memory
-	serveBy []time.Time       // by slot, of serving: the earliest deadline
+	serveBy []time.Duration   // by slot, of serving: the earliest deadline
 	loading scheduler.SeedSet // leeches for which something is being read
 	shut    scheduler.SeedSet // leeches whose paths took nothing when they were asked
 	served  pace.Meter        // the rate at which leeches are
@@ -111,7 +113,7 @@ func New(now time.Time, cfg Config) *Core {
 		cdn:     scheduler.NewCDNMeter(now),
 		byRoot:  make(map[[32]byte]File),
 		peers:   make([]*peer, cfg.MaxPeers),
-		serveBy: make([]time.Time, cfg.MaxPeers),
+		serveBy: make([]time.Duration, cfg.MaxPeers),
 		byID:    make(map[wire.PeerID]Peer),
 		banned:  make(map[wire.PeerID]bool),
 	}
@@ -143,6 +145,10 @@ func (c *Core) Advance(now time.Time) {
 		}
 		c.assign(now)
 		c.moved = false
+	}
+	if c.told { // after the cancellations of what was asked there
+		c.forgetTheirs()
+		c.told = false
 	}
 	batch := (len(c.fresh) > 0 || len(c.gone) > 0) && !now.Before(c.delta)
 	if batch {

@@ -33,7 +33,7 @@ func (c *Core) overdue(now time.Time, p *peer) (by time.Duration, late bool) {
 		return time.Duration(float64(chunks*wire.ChunkBytes) / rate * float64(time.Second))
 	}
 	deadline := p.queue[0].deadline
-	left := max(deadline.Sub(now), patientFor)
+	left := max(deadline-c.at(now), patientFor)
 	if takes(c.queued) <= left {
 		return 0, false // as almost always, and found without looking further
 	}
@@ -43,7 +43,7 @@ func (c *Core) overdue(now time.Time, p *peer) (by time.Duration, late bool) {
 			continue
 		}
 		for i := range o.queue {
-			if o.queue[i].deadline.After(deadline) {
+			if o.queue[i].deadline > deadline {
 				break
 			}
 			before += bits.OnesCount64(o.queue[i].mask)
@@ -58,7 +58,7 @@ func (c *Core) overdue(now time.Time, p *peer) (by time.Duration, late bool) {
 func (c *Core) refuse(now time.Time, p *peer, retryAfter time.Duration) {
 	p.queue = p.queue[:0]
 	c.owe(p, -p.queued)
-	p.refusedUntil = now.Add(retryAfter)
+	p.refusedUntil = c.at(now) + retryAfter
 	c.requeued(p)
 	c.out.Busies = append(c.out.Busies, Busy{Peer: p.slot, RetryAfter: retryAfter})
 }

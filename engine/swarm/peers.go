@@ -41,15 +41,18 @@ type peer struct {
 	latest  *theirFile            // in a delta, for the next one is of the same file
 	unknown []wire.Have           // of files whose records we have not read yet
 	asked   []interest            // what we told it
+	// Handles of what is far from the interest: word of it may come all the same.
+	forgotten pieces.Set
 
 	// As a leech: our handles, and what it asked for.
 	ours      []File  // by handle; by file see file.handles
+	announced []File  // those that have a handle
 	queue     []serve // by deadline
 	queued    int     // chunks in queue
 	tier      channelTier
-	leechedAt time.Time
+	leechedAt time.Duration // since the core's epoch, as what follows
 	// refusedUntil: it was told BUSY, and asks for nothing until then.
-	refusedUntil time.Time
+	refusedUntil time.Duration
 
 	loss           float64
 	rtt            time.Duration
@@ -78,12 +81,12 @@ func (p *peer) in(t Title) bool { return slices.Contains(p.titles, t) }
 type contact struct {
 	id      wire.PeerID
 	addrs   []netip.AddrPort
-	grade   byte
 	title   Title
+	retry   time.Duration // since the core's epoch; until then it is not dialed
+	fails   int32
+	grade   byte
 	up      bool // its session stands
 	dialing bool
-	fails   int
-	retry   time.Time
 }
 
 type dropKind int
@@ -141,7 +144,7 @@ func (c *Core) connect(now time.Time) {
 	if len(c.byID) >= c.cfg.MaxPeers {
 		return
 	}
-	dialing := 0
+	dialing, at := 0, c.at(now)
 	for _, k := range c.known {
 		if k.dialing {
 			dialing++
@@ -150,7 +153,7 @@ func (c *Core) connect(now time.Time) {
 	for dialing < maxDialing && len(c.byID)+dialing < c.cfg.MaxPeers {
 		var best *contact
 		for _, k := range c.known {
-			if best != nil && k.grade >= best.grade || k.up || k.dialing || len(k.addrs) == 0 || now.Before(k.retry) {
+			if best != nil && k.grade >= best.grade || k.up || k.dialing || len(k.addrs) == 0 || at < k.retry {
 				continue
 			}
 			if !c.banned[k.id] {
@@ -180,7 +183,7 @@ func (c *Core) DialFailed(now time.Time, id wire.PeerID) {
 	c.dial = now
 	if k := c.contact(id); k != nil {
 		k.dialing = false
-		k.retry = now.Add(min(redialFirst<<min(k.fails, 10), redialMost))
+		k.retry = c.at(now) + min(redialFirst<<min(k.fails, 10), redialMost)
 		k.fails++
 	}
 }
@@ -205,7 +208,7 @@ func (c *Core) PathUp(now time.Time, id wire.PeerID, rtt time.Duration) (Peer, b
 		k.up, k.fails = true, 0
 	}
 	c.peers[slot] = &peer{
-		id: id, slot: Peer(slot), rtt: rtt, theirs: make(map[uint16]*theirFile),
+		id: id, slot: Peer(slot), rtt: rtt, theirs: make(map[uint16]*theirFile), leechedAt: -leechingFor,
 	}
 	c.byID[id] = Peer(slot)
 	c.Reopen(Peer(slot))
@@ -227,16 +230,16 @@ func (c *Core) PathDown(now time.Time, slot Peer) {
 	c.serving.Remove(scheduler.Seed(slot))
 	c.loading.Remove(scheduler.Seed(slot))
 	for _, t := range p.theirs {
-		c.files[t.file].seeds[slot] = nil
+		clearSlot(&c.files[t.file].seeds, slot)
 	}
-	for _, id := range p.ours {
-		c.files[id].handles[slot] = 0
+	for _, id := range p.announced {
+		clearSlot(&c.files[id].handles, slot)
 	}
 	for _, ti := range p.titles {
 		c.titles[ti].joined--
 	}
 	if k := c.contact(p.id); k != nil {
-		k.up, k.retry = false, now.Add(redialFirst)
+		k.up, k.retry = false, c.at(now)+redialFirst
 	}
 	c.moved = true
 	c.plan = now

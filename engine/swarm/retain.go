@@ -111,10 +111,8 @@ func (c *Core) makeRoom(now time.Time) {
 	for ti := range c.titles {
 		c.crowds = append(c.crowds, c.crowdOf(now, Title(ti)))
 	}
-	for id, f := range c.files {
-		if !f.stored.Empty() {
-			c.weigh(File(id), f)
-		}
+	for _, id := range c.stocked {
+		c.weigh(id, c.files[id])
 	}
 	slices.SortFunc(c.extents, func(a, b extent) int {
 		return cmp.Or(a.compare(b.value), cmp.Compare(a.file, b.file), cmp.Compare(a.first, b.first))

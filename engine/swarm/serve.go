@@ -27,9 +27,9 @@ const (
 // serve is a request of a leech that waits for its turn.
 type serve struct {
 	piece    Piece
-	handle   uint16
 	mask     uint64
-	deadline time.Time
+	deadline time.Duration // since the core's epoch
+	handle   uint16
 	tier     scheduler.Tier
 	loaded   bool // the shell holds the piece in memory
 }
@@ -40,7 +40,8 @@ func (c *Core) Requested(now time.Time, slot Peer, r wire.Request) {
 	if p == nil {
 		return
 	}
-	p.leechedAt = now
+	at := c.at(now)
+	p.leechedAt = at
 	if c.cfg.NoUpload {
 		c.out.Busies = append(c.out.Busies, Busy{Peer: slot, RetryAfter: refusedRetry})
 		return
@@ -66,9 +67,9 @@ func (c *Core) Requested(now time.Time, slot Peer, r wire.Request) {
 		c.dropped[dropNotHeld]++
 		return
 	}
-	deadline := now.Add(min(time.Duration(r.DeadlineMillis)*time.Millisecond, maxDeadline))
+	deadline := at + min(time.Duration(r.DeadlineMillis)*time.Millisecond, maxDeadline)
 	tier := min(scheduler.Tier(r.Tier), scheduler.Slow)
-	if now.Before(p.refusedUntil) {
+	if at < p.refusedUntil {
 		return
 	}
 	c.enqueue(now, p, serve{piece: Piece{id, r.Piece}, handle: r.Handle, mask: mask, deadline: deadline, tier: tier})
@@ -97,7 +98,7 @@ func (c *Core) enqueue(now time.Time, p *peer, s serve) {
 		c.out.Load = append(c.out.Load, s.piece)
 	}
 	at, _ := slices.BinarySearchFunc(p.queue, s, func(a, b serve) int {
-		return cmp.Or(a.deadline.Compare(b.deadline), cmp.Compare(a.piece.File, b.piece.File), cmp.Compare(a.piece.Index, b.piece.Index))
+		return cmp.Or(cmp.Compare(a.deadline, b.deadline), cmp.Compare(a.piece.File, b.piece.File), cmp.Compare(a.piece.Index, b.piece.Index))
 	})
 	p.queue = slices.Insert(p.queue, at, s)
 	c.owe(p, n)
@@ -179,7 +180,7 @@ func (c *Core) NextServe(now time.Time, can func(Peer) int) (Serve, bool) {
 	best, budget := scheduler.Seed(0), 0
 	for set := c.serving.AndNot(c.shut); !set.Empty(); {
 		slot := set.Pop()
-		if budget > 0 && !c.serveBy[slot].Before(c.serveBy[best]) {
+		if budget > 0 && c.serveBy[slot] >= c.serveBy[best] {
 			continue
 		}
 		if n := can(Peer(slot)); n > 0 {
@@ -195,7 +196,7 @@ func (c *Core) NextServe(now time.Time, can func(Peer) int) (Serve, bool) {
 	i := slices.IndexFunc(p.queue, func(s serve) bool { return s.loaded })
 	s := &p.queue[i]
 	out := Serve{Peer: p.slot, Piece: s.piece, Handle: s.handle, Mask: firstChunks(s.mask, budget)}
-	out.Tier = c.serveTier(now, p, *s, bits.OnesCount64(out.Mask))
+	out.Tier = c.serveTier(c.at(now), p, *s, bits.OnesCount64(out.Mask))
 	c.unqueue(p, i, out.Mask)
 	return out, true
 }

@@ -40,7 +40,7 @@ func (c *Core) seedStatus(now time.Time, slot Peer, p *peer) SeedStatus {
 		Peer: slot, ID: p.id, Score: info.Score, Grade: 'D', RTT: p.rtt,
 		RateBytesPerSec: info.RateBytesPerSec, OutstandingBytes: info.OutstandingBytes,
 		Frozen: info.Frozen, LossRatio: p.loss, Received: p.received, Sent: p.sent, Pieces: pieces,
-		Leeching: !p.leechedAt.IsZero() && now.Sub(p.leechedAt) < leechingFor,
+		Leeching: c.at(now)-p.leechedAt < leechingFor,
 	}
 	if k := c.contact(p.id); k != nil {
 		s.Grade = k.grade

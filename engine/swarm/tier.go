@@ -26,20 +26,21 @@ const (
 // request outstanding, as far as it is granted.
 type channelTier struct {
 	tier    scheduler.Tier
-	urgedAt time.Time // when a request of that tier was last outstanding; zero: never
+	urged   bool
+	urgedAt time.Duration // when a request of that tier was last outstanding, if urged
 
 	spent     time.Duration // media sent in the fastest tier, less what was granted since
-	settledAt time.Time
+	settledAt time.Duration
 }
 
 // next returns the tier for what is sent now, of asked urgency.
-func (t *channelTier) next(now time.Time, asked scheduler.Tier) scheduler.Tier {
-	t.settle(now)
+func (t *channelTier) next(at time.Duration, asked scheduler.Tier) scheduler.Tier {
+	t.settle(at)
 	if asked == scheduler.Fast && t.spent > fastCredit {
 		asked = scheduler.Medium
 	}
-	if asked <= t.tier || now.Sub(t.urgedAt) >= tierHold {
-		t.tier, t.urgedAt = asked, now
+	if asked <= t.tier || !t.urged || at-t.urgedAt >= tierHold {
+		t.tier, t.urged, t.urgedAt = asked, true, at
 	}
 	return t.tier
 }
@@ -47,20 +48,18 @@ func (t *channelTier) next(now time.Time, asked scheduler.Tier) scheduler.Tier {
 // spend charges media sent in the fastest tier.
 func (t *channelTier) spend(media time.Duration) { t.spent += media }
 
-func (t *channelTier) settle(now time.Time) {
-	if !t.settledAt.IsZero() {
-		t.spent = max(t.spent-time.Duration(fastShare*float64(now.Sub(t.settledAt))), 0)
-	}
-	t.settledAt = now
+func (t *channelTier) settle(at time.Duration) {
+	t.spent = max(t.spent-time.Duration(fastShare*float64(at-t.settledAt)), 0)
+	t.settledAt = at
 }
 
 // serveTier decides the tier in which a burst for a leech travels.
-func (c *Core) serveTier(now time.Time, p *peer, s serve, chunks int) scheduler.Tier {
+func (c *Core) serveTier(at time.Duration, p *peer, s serve, chunks int) scheduler.Tier {
 	asked := scheduler.Slow
 	for i := range p.queue {
 		asked = min(asked, p.queue[i].tier)
 	}
-	tier := p.tier.next(now, asked)
+	tier := p.tier.next(at, asked)
 	if tier == scheduler.Fast {
 		p.tier.spend(c.files[s.piece.File].mediaTime(chunks * wire.ChunkBytes))
 	}

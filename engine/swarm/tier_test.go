@@ -11,21 +11,21 @@ import (
 
 func TestChannelTakesTheTierOfItsMostUrgentRequest(t *testing.T) {
 	var c channelTier
-	now := time.Unix(0, 0)
+	var now time.Duration
 	require.Equal(t, scheduler.Slow, c.next(now, scheduler.Slow))
 	require.Equal(t, scheduler.Fast, c.next(now, scheduler.Fast), "urgent at once")
-	now = now.Add(tierHold / 2)
+	now += tierHold / 2
 	require.Equal(t, scheduler.Fast, c.next(now, scheduler.Slow), "but not calm at once")
 	require.Equal(t, scheduler.Fast, c.next(now, scheduler.Fast))
-	now = now.Add(tierHold * 3 / 4)
+	now += tierHold * 3 / 4
 	require.Equal(t, scheduler.Fast, c.next(now, scheduler.Slow))
-	now = now.Add(tierHold / 4)
+	now += tierHold / 4
 	require.Equal(t, scheduler.Slow, c.next(now, scheduler.Slow))
 }
 
 func TestCallingEverythingUrgentGainsNothing(t *testing.T) {
 	var c channelTier
-	now := time.Unix(0, 0)
+	var now time.Duration
 	var fast, all time.Duration
 	for range 600 { // a minute, in which three minutes of media are sent
 		const media = 300 * time.Millisecond
@@ -34,7 +34,7 @@ func TestCallingEverythingUrgentGainsNothing(t *testing.T) {
 			fast += media
 		}
 		all += media
-		now = now.Add(100 * time.Millisecond)
+		now += 100 * time.Millisecond
 	}
 	require.InDelta(t, (fastCredit + 90*time.Second).Seconds(), fast.Seconds(), 5, "the credit, and 1.5 × the bitrate")
 	require.Greater(t, all, 3*time.Minute-time.Second)

@@ -19,7 +19,6 @@ type title struct {
 	size   int     // swarmSize in this round of refresh
 	joined int     // connected peers that joined it
 	tracks []*track
-	files  []File
 
 	// While the interest in it is as near to what it was at the last look at the
 	// peers as slack, none of them is to be told.
@@ -79,6 +78,17 @@ func atSlot[T any](table *[]T, slot Peer) *T {
 		*table = append(*table, make([]T, n)...)
 	}
 	return &(*table)[slot]
+}
+
+// clearSlot takes a peer out of a table by slot, and frees the table with the last one.
+func clearSlot[T comparable](table *[]T, slot Peer) {
+	var none T
+	if int(slot) < len(*table) {
+		(*table)[slot] = none
+	}
+	if !slices.ContainsFunc(*table, func(v T) bool { return v != none }) {
+		*table = nil
+	}
 }
 
 // source says where the chunks of a piece came from in this run; zero: from an
@@ -168,7 +178,6 @@ func (c *Core) addFile(ti Title, r Record) File {
 		tr.add(segment{file: id, offset: s.Offset, length: s.Length, start: s.Start, dur: s.Duration})
 	}
 	f.places = append(f.places, pl)
-	t.files = append(t.files, id)
 	return id
 }
 
@@ -232,6 +241,11 @@ func (c *Core) Stored(now time.Time, pc Piece) {
 	if f.have.Add(pc.Index, f.pieces) {
 		c.settled(now, pc)
 	}
+	if f.stored.Empty() {
+		if i, stocked := slices.BinarySearch(c.stocked, pc.File); !stocked {
+			c.stocked = slices.Insert(c.stocked, i, pc.File)
+		}
+	}
 	if f.stored.Add(pc.Index, f.pieces) {
 		c.kept += int64(wire.PieceSize(f.length, pc.Index))
 		c.fresh = append(c.fresh, pc)
@@ -248,6 +262,9 @@ func (c *Core) Evicted(_ time.Time, pc Piece) {
 	if f.stored.Remove(pc.Index) {
 		c.kept -= int64(wire.PieceSize(f.length, pc.Index))
 		c.gone = append(c.gone, pc)
+		if i, stocked := slices.BinarySearch(c.stocked, pc.File); stocked && f.stored.Empty() {
+			c.stocked = slices.Delete(c.stocked, i, i+1)
+		}
 	}
 	c.dirty = true
 }

@@ -174,7 +174,13 @@ func (t *Table[T]) Delete(file, index uint32) {
 		pages = pages[:len(pages)-1]
 	}
 	t.files[file] = pages
+	if len(pages) == 0 {
+		t.files[file] = nil
+	}
 }
+
+// Any reports whether a piece of a file has a value.
+func (t *Table[T]) Any(file uint32) bool { return int(file) < len(t.files) && len(t.files[file]) > 0 }
 
 // Len is how many pieces have a value.
 func (t *Table[T]) Len() int { return t.count }

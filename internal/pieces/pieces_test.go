@@ -74,6 +74,11 @@ func TestTableIsLikeAMap(t *testing.T) {
 			}
 			require.Same(t, want[k], table.Get(k.file, k.index))
 			require.Equal(t, len(want), table.Len())
+			any := false
+			for w, v := range want {
+				any = any || w.file == k.file && v != nil
+			}
+			require.Equal(t, any, table.Any(k.file))
 		}
 		seen := 0
 		table.All(func(v *int) { seen++ })
