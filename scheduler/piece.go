@@ -173,9 +173,9 @@ func (s *Scheduler) vacate(t *task) {
 	t.room = s.empty
 }
 
-// roomsMax bounds the rooms that are kept for later: a quarter of the most pieces
-// that are in progress by default.
-const roomsMax = 64
+// roomsMax bounds the rooms that are kept for later: about as many pieces as begin
+// in a second.
+const roomsMax = 16
 
 // asked returns the chunks outstanding at some seed.
 func (t *task) asked() uint64 { return t.pending }

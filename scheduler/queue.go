@@ -3,6 +3,8 @@ package scheduler
 import (
 	"cmp"
 	"slices"
+
+	"shoal/internal/pieces"
 )
 
 // queue holds tasks by deadline. Adding and re-timing only mark it; the order
@@ -31,7 +33,7 @@ func (q *queue) settle(want state) {
 			}
 		}
 		clear(q.items[len(kept):])
-		q.items, q.holes = kept, false
+		q.items, q.holes = pieces.Trimmed(kept), false
 	}
 	q.sort()
 }

@@ -14,22 +14,19 @@ type mail struct {
 // mailbox holds what is on its way to a node, in the order in which it was sent. It
 // is a list that is looked through: what comes within a round trip or the reader's
 // rest are a few messages, next to each other in memory.
-type mailbox struct {
-	waiting []mail
-	due     []mail // of take
-}
+type mailbox struct{ waiting []mail }
 
 // put adds a message.
 func (b *mailbox) put(m mail) { b.waiting = append(b.waiting, m) }
 
-// take calls read with what has come by now, in the order in which it was sent. It
+// take appends what has come by now to due, in the order in which it was sent. It
 // returns when the next urgent message comes.
-func (b *mailbox) take(now time.Duration, read func(mail)) (wakesAt time.Duration) {
+func (b *mailbox) take(now time.Duration, due []mail) (_ []mail, wakesAt time.Duration) {
 	wakesAt = never
 	kept := b.waiting[:0]
 	for _, m := range b.waiting {
 		if m.at <= now {
-			b.due = append(b.due, m)
+			due = append(due, m)
 			continue
 		}
 		kept = append(kept, m)
@@ -39,23 +36,22 @@ func (b *mailbox) take(now time.Duration, read func(mail)) (wakesAt time.Duratio
 	}
 	clear(b.waiting[len(kept):])
 	b.waiting = kept
-	for _, m := range b.due {
-		read(m)
-	}
-	clear(b.due)
-	b.due = b.due[:0]
-	return wakesAt
+	return due, wakesAt
 }
 
 // readMail hands over what has come. It returns when the loop is to run for what
 // is on its way.
 func (p *peer) readMail() (due time.Duration) {
-	return p.mail.take(p.w.now, func(m mail) {
+	w := p.w
+	w.letters, due = p.mail.take(w.now, w.letters[:0])
+	for _, m := range w.letters {
 		if m.mine.up {
 			if !datagram(m.msg) {
 				_, _ = p.sendUp(quicAckBytes) // the next one says the same
 			}
 			p.policy.message(m.mine, m.c, m.msg)
 		}
-	})
+	}
+	clear(w.letters)
+	return due
 }

@@ -28,7 +28,10 @@ func TestMailIsReadWhenItHasComeAndAsItWasSent(t *testing.T) {
 			now += time.Duration(rapid.IntRange(0, 2).Draw(t, "pause"))
 
 			var read []int
-			next := box.take(now, func(m mail) { read = append(read, m.msg.(int)) })
+			due, next := box.take(now, nil)
+			for _, m := range due {
+				read = append(read, m.msg.(int))
+			}
 			var come []int
 			wakes := never
 			waiting = slices.DeleteFunc(waiting, func(m sent) bool {

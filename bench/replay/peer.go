@@ -12,6 +12,7 @@ import (
 	"shoal/bench/player/abr"
 	"shoal/cc"
 	"shoal/engine/swarm"
+	"shoal/internal/pieces"
 	"shoal/internal/wire"
 	"shoal/tracker"
 )
@@ -368,6 +369,7 @@ func (p *peer) wake(at time.Duration) {
 func (p *peer) everySecond() {
 	p.advancePlayer()
 	p.known()
+	p.mail.waiting, p.coming = pieces.Trimmed(p.mail.waiting), pieces.Trimmed(p.coming)
 	watching := p.viewer.state != stateIdle
 	p.policy.second(watching)
 	rate := uint64(p.acct.sent - p.upSent)

@@ -143,6 +143,14 @@ func (s *sender) atRest(w *world) bool {
 	return s.inFlight == 0
 }
 
+// trim gives memory back when everything that was sent is settled.
+func (s *sender) trim(w *world) {
+	s.settle(w)
+	if len(s.flights) == 0 {
+		s.flights = nil
+	}
+}
+
 // sent takes a burst, of which bytes, lost and unlike are known, and returns its
 // number.
 func (s *sender) sent(w *world, f flight) uint64 {

@@ -45,7 +45,6 @@ type busy time.Duration
 type shoal struct {
 	p     *peer
 	core  *swarm.Core
-	out   swarm.Output
 	title swarm.Title
 	slots []*conn
 	shut  []time.Duration     // by slot: until when the path takes nothing
@@ -296,9 +295,13 @@ func (b *shoal) measurePaths() {
 				mine.srtt = c.rtt
 			}
 			mine.srtt = (mine.srtt + rtt) / 2
+			idle := mine.sender != nil && mine.sender.out == 0
 			b.core.PathStats(b.p.w.clock(), mine.slot, mine.srtt, mine.lossRatio())
-			if mine.sender != nil && mine.sender.atRest(b.p.w) {
+			switch {
+			case idle && mine.sender.atRest(b.p.w):
 				mine.sender = nil
+			case idle:
+				mine.sender.trim(b.p.w)
 			}
 		}
 	}
@@ -452,7 +455,7 @@ func (b *shoal) advance() time.Duration {
 	now := b.p.w.clock()
 	for range roundsPerCycle {
 		b.core.Advance(now)
-		b.core.Drain(&b.out)
+		b.core.Drain(&b.p.w.out)
 		if !b.act(now) {
 			break
 		}
@@ -475,7 +478,7 @@ func (b *shoal) send(slot swarm.Peer, msg any, canWait bool) {
 
 // act does what the core wants; it reports whether that was anything.
 func (b *shoal) act(now time.Time) bool {
-	p, o := b.p, &b.out
+	p, o := b.p, &b.p.w.out
 	for _, c := range o.Cancels {
 		b.send(c.Peer, c.Cancel, false)
 	}

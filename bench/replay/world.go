@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"shoal/engine/swarm"
 	"shoal/tracker"
 	"shoal/tracker/store"
 )
@@ -48,7 +49,11 @@ type world struct {
 	results []SessionResult
 	total   series
 	done    outcome
+
+	// Of the node whose turn it is.
 	due     []inbound // of takeBursts
+	letters []mail    // of readMail
+	out     swarm.Output
 }
 
 // outcome is what a swarm's run leaves behind.

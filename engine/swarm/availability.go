@@ -180,16 +180,16 @@ func (c *Core) forgetTheirs() {
 		if p == nil {
 			continue
 		}
-		for h, t := range p.theirs {
-			f := c.files[t.file]
-			if f.within(forgetBeyond, p.asked) || c.needs.Any(uint32(t.file)) {
-				continue
+		p.latest = nil
+		p.theirs = slices.DeleteFunc(p.theirs, func(n named) bool {
+			f := c.files[n.file.file]
+			if f.within(forgetBeyond, p.asked) || c.needs.Any(uint32(n.file.file)) {
+				return false
 			}
-			delete(p.theirs, h)
-			p.forgotten.Add(uint32(h), uint32(h)+1)
+			p.forgotten.Add(uint32(n.handle), maxHandles)
 			clearSlot(&f.seeds, p.slot)
-			p.latest = nil
-		}
+			return true
+		})
 	}
 }
 
@@ -351,7 +351,7 @@ func (c *Core) has(now time.Time, p *peer, m wire.Have) {
 		c.garbage(p, dropBitmap)
 		return
 	}
-	if old := p.theirs[m.Handle]; old != nil && old.file != id {
+	if old := p.theirs.get(m.Handle); old != nil && old.file != id {
 		c.garbage(p, dropHandle) // a handle means one file for a session's life
 		return
 	}
@@ -361,7 +361,7 @@ func (c *Core) has(now time.Time, p *peer, m wire.Have) {
 		*atSlot(&f.seeds, p.slot) = t
 	}
 	t.handle, t.set = m.Handle, pieces.Set{}
-	p.theirs[m.Handle] = t
+	p.theirs.put(m.Handle, t)
 	for it := bm.Iterator(); it.HasNext(); {
 		t.set.Add(it.Next(), f.pieces)
 	}
@@ -406,7 +406,7 @@ func (c *Core) hasChanged(now time.Time, p *peer, m wire.HaveDelta) {
 	for _, r := range m.Runs {
 		t := p.latest
 		if t == nil || t.handle != r.Handle {
-			t = p.theirs[r.Handle]
+			t = p.theirs.get(r.Handle)
 			p.latest = t
 		}
 		if t == nil {

@@ -36,7 +36,7 @@ func (c *Core) Expect(slot Peer, handle uint16, piece uint32) (Piece, uint64) {
 	if p == nil {
 		return Piece{}, 0
 	}
-	t := p.theirs[handle]
+	t := p.theirs.get(handle)
 	if t == nil {
 		return Piece{}, 0
 	}
@@ -120,12 +120,12 @@ func (c *Core) count(pc Piece) {
 	for _, s := range c.sched.Sources(key(pc)) {
 		n := int64(c.chunkBytes(pc, s.Mask))
 		if s.Seed == scheduler.FromCDN {
-			f.came(pc.Index, fromCDN)
+			f.fromCDN.Add(pc.Index, f.pieces)
 			c.bytes.CDN += n
 			c.bytes.CDNByReason[c.reasonOf(pc)] += n
 			continue
 		}
-		f.came(pc.Index, fromPeers)
+		f.fromPeers.Add(pc.Index, f.pieces)
 		c.bytes.P2P += n
 		if !c.firstPeer {
 			c.firstPeer = true

@@ -70,7 +70,7 @@ func TestLeechForgetsWhatItPassedLongAgo(t *testing.T) {
 	c.Control(c.now, c.peer, wire.HaveDelta{Runs: []wire.HaveRun{{Handle: 0, Change: wire.Stored, Count: 1}}})
 	require.Zero(t, p.garbage)
 	c.Control(c.now, c.peer, wire.HaveDelta{Runs: []wire.HaveRun{{Handle: hours, Change: wire.Stored, Count: 1}}})
-	require.Equal(t, 1, p.garbage, "nobody has ever said what that is")
+	require.EqualValues(t, 1, p.garbage, "nobody has ever said what that is")
 }
 
 func TestWhatIsForgottenCountsAgainWhenAnnouncedAgain(t *testing.T) {

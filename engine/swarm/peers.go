@@ -1,6 +1,7 @@
 package swarm
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"time"
@@ -30,17 +31,18 @@ const (
 
 // peer is a connected peer, as a seed and as a leech.
 type peer struct {
-	id   wire.PeerID
-	slot Peer
+	id      wire.PeerID
+	slot    Peer
+	garbage int32 // senseless messages
 
 	titles   []Title    // that it joined with a ticket
 	interest []interest // of which it wants availability
 
 	// As a seed: its handles, and what it has.
-	theirs  map[uint16]*theirFile // by handle; by file see file.seeds
-	latest  *theirFile            // in a delta, for the next one is of the same file
-	unknown []wire.Have           // of files whose records we have not read yet
-	asked   []interest            // what we told it
+	theirs  handles     // by file see file.seeds
+	latest  *theirFile  // in a delta, for the next one is of the same file
+	unknown []wire.Have // of files whose records we have not read yet
+	asked   []interest  // what we told it
 	// Handles of what is far from the interest: word of it may come all the same.
 	forgotten pieces.Set
 
@@ -57,7 +59,36 @@ type peer struct {
 	loss           float64
 	rtt            time.Duration
 	received, sent int64
-	garbage        int
+}
+
+// handles are what a seed calls its files, ascending: few, and mostly given in that order.
+type handles []named
+
+type named struct {
+	handle uint16
+	file   *theirFile
+}
+
+// find returns the place of a handle, and whether it is there.
+func (l handles) find(handle uint16) (int, bool) {
+	return slices.BinarySearchFunc(l, handle, func(n named, h uint16) int { return cmp.Compare(n.handle, h) })
+}
+
+// get returns what a handle means, or nil.
+func (l handles) get(handle uint16) *theirFile {
+	if i, ok := l.find(handle); ok {
+		return l[i].file
+	}
+	return nil
+}
+
+// put says what a handle means.
+func (l *handles) put(handle uint16, f *theirFile) {
+	i, ok := l.find(handle)
+	if !ok {
+		*l = slices.Insert(*l, i, named{handle: handle})
+	}
+	(*l)[i].file = f
 }
 
 // theirFile is what a seed has of a file.
@@ -208,7 +239,7 @@ func (c *Core) PathUp(now time.Time, id wire.PeerID, rtt time.Duration) (Peer, b
 		k.up, k.fails = true, 0
 	}
 	c.peers[slot] = &peer{
-		id: id, slot: Peer(slot), rtt: rtt, theirs: make(map[uint16]*theirFile), leechedAt: -leechingFor,
+		id: id, slot: Peer(slot), rtt: rtt, leechedAt: -leechingFor,
 	}
 	c.byID[id] = Peer(slot)
 	c.Reopen(Peer(slot))
@@ -229,8 +260,8 @@ func (c *Core) PathDown(now time.Time, slot Peer) {
 	c.peers[slot] = nil
 	c.serving.Remove(scheduler.Seed(slot))
 	c.loading.Remove(scheduler.Seed(slot))
-	for _, t := range p.theirs {
-		clearSlot(&c.files[t.file].seeds, slot)
+	for _, n := range p.theirs {
+		clearSlot(&c.files[n.file.file].seeds, slot)
 	}
 	for _, id := range p.announced {
 		clearSlot(&c.files[id].handles, slot)

@@ -31,9 +31,9 @@ func (c *Core) Status(now time.Time) Status {
 func (c *Core) seedStatus(now time.Time, slot Peer, p *peer) SeedStatus {
 	info := c.sched.Info(now, scheduler.Seed(slot))
 	pieces := 0
-	for handle, t := range p.theirs {
-		if t.handle == handle { // and not an older one of the same file
-			pieces += t.set.Len()
+	for _, n := range p.theirs {
+		if n.file.handle == n.handle { // and not an older one of the same file
+			pieces += n.file.set.Len()
 		}
 	}
 	s := SeedStatus{
@@ -103,17 +103,14 @@ func (c *Core) PieceStates(id File, offset, length int64, out []byte) []byte {
 func (c *Core) pieceState(pc Piece) PieceState {
 	f := c.files[pc.File]
 	if f.have.Has(pc.Index) {
-		if f.sources == nil {
-			return PieceCached
-		}
-		switch f.sources[pc.Index] {
-		case fromPeers:
-			return PiecePeer
-		case fromCDN:
-			return PieceCDN
-		case fromPeers | fromCDN:
+		switch peers, cdn := f.fromPeers.Has(pc.Index), f.fromCDN.Has(pc.Index); {
+		case peers && cdn:
 			return PieceMixed
-		default:
+		case peers:
+			return PiecePeer
+		case cdn:
+			return PieceCDN
+		default: // since an earlier run
 			return PieceCached
 		}
 	}

@@ -47,9 +47,11 @@ type file struct {
 	pieces     uint32
 	have       pieces.Set // verified: readable here and now
 	stored     pieces.Set // in the store: announced
-	sources    []source   // by piece; nil until one was downloaded
 	places     []place
 	mismatches int // pieces of the CDN's own copy that failed their hash
+
+	// Whose chunks are in the pieces downloaded in this run.
+	fromPeers, fromCDN pieces.Set
 
 	// By peer, as long as any of them may have one.
 	seeds   []*theirFile // what it has; nil: it has not said
@@ -89,22 +91,6 @@ func clearSlot[T comparable](table *[]T, slot Peer) {
 	if !slices.ContainsFunc(*table, func(v T) bool { return v != none }) {
 		*table = nil
 	}
-}
-
-// source says where the chunks of a piece came from in this run; zero: from an
-// earlier one.
-type source uint8
-
-const (
-	fromPeers source = 1 << iota
-	fromCDN
-)
-
-func (f *file) came(index uint32, from source) {
-	if f.sources == nil {
-		f.sources = make([]source, f.pieces)
-	}
-	f.sources[index] |= from
 }
 
 // place says which title and track a file belongs to, and which media time it
@@ -256,9 +242,8 @@ func (c *Core) Stored(now time.Time, pc Piece) {
 func (c *Core) Evicted(_ time.Time, pc Piece) {
 	f := c.files[pc.File]
 	f.have.Remove(pc.Index)
-	if f.sources != nil {
-		f.sources[pc.Index] = 0
-	}
+	f.fromPeers.Remove(pc.Index)
+	f.fromCDN.Remove(pc.Index)
 	if f.stored.Remove(pc.Index) {
 		c.kept -= int64(wire.PieceSize(f.length, pc.Index))
 		c.gone = append(c.gone, pc)

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"shoal/internal/pieces"
 	"shoal/internal/wire"
 	"shoal/scheduler"
 )
@@ -197,7 +198,7 @@ func (c *Core) refreshNeeds(now time.Time) {
 		}
 	}
 	clear(c.order[len(kept):])
-	c.order = kept
+	c.order = pieces.Trimmed(kept)
 	c.cancelUselessFetches(now)
 }
 

@@ -9,8 +9,8 @@ package pieces
 
 import "math/bits"
 
-// Set is a set of a file's pieces. The zero value is empty; it takes its memory,
-// a bit per piece of the file, with the first piece.
+// Set is a set of a file's pieces. The zero value is empty; it takes memory as far as
+// its pieces reach, at most a bit per piece of the file.
 type Set struct{ words []uint64 }
 
 // Has reports whether i is in the set.
@@ -24,7 +24,7 @@ func (s *Set) Add(i, count uint32) bool {
 	if s.Has(i) {
 		return false
 	}
-	s.room(count)
+	s.room(i+1, count)
 	s.words[i>>6] |= 1 << (i & 63)
 	return true
 }
@@ -41,7 +41,7 @@ func (s *Set) Remove(i uint32) bool {
 // AddRange puts [from, to) into the set of a file of count pieces.
 func (s *Set) AddRange(from, to, count uint32) {
 	if from < to {
-		s.room(count)
+		s.room(to, count)
 	}
 	s.each(from, to, func(w int, mask uint64) { s.words[w] |= mask })
 }
@@ -95,11 +95,15 @@ func (s *Set) All(do func(uint32)) {
 	}
 }
 
-func (s *Set) room(count uint32) {
-	if need := int(count+63) / 64; need > len(s.words) {
-		s.words = append(make([]uint64, 0, need), s.words...)[:need]
+// room makes room for the pieces below to of a file of count.
+func (s *Set) room(to, count uint32) {
+	if need := wordsFor(to); need > len(s.words) {
+		size := min(max(need, 2*len(s.words)), wordsFor(max(to, count)))
+		s.words = append(make([]uint64, 0, size), s.words...)[:size]
 	}
 }
+
+func wordsFor(count uint32) int { return int((uint64(count) + 63) / 64) }
 
 // each calls do for the words of [from, to).
 func (s *Set) each(from, to uint32, do func(w int, mask uint64)) {
@@ -110,6 +114,20 @@ func (s *Set) each(from, to uint32, do func(w int, mask uint64)) {
 		from = end
 	}
 }
+
+// Trimmed returns a list in less memory when it has shrunk to a fraction of what it was:
+// a viewer who starts or seeks needs ten times the pieces of one who goes on.
+func Trimmed[T any](list []T) []T {
+	if cap(list) <= trimAbove || len(list) > cap(list)/trimShare {
+		return list
+	}
+	return append(make([]T, 0, 2*len(list)), list...)
+}
+
+const (
+	trimAbove = 64
+	trimShare = 4
+)
 
 // Table maps pieces to values. The zero value is empty. It keeps a page for
 // every 64 pieces of which any has a value.

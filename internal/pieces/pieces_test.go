@@ -85,3 +85,15 @@ func TestTableIsLikeAMap(t *testing.T) {
 		require.Equal(t, len(want), seen)
 	})
 }
+
+func TestListsThatShrinkGiveMemoryBack(t *testing.T) {
+	list := make([]int, 0, 1000)
+	for i := range 250 {
+		list = append(list, i)
+	}
+	less := Trimmed(list)
+	require.Equal(t, list, less)
+	require.Equal(t, 500, cap(less))
+	require.Equal(t, 500, cap(Trimmed(less)), "not again and again")
+	require.Equal(t, trimAbove, cap(Trimmed(make([]int, 0, trimAbove))), "not what is small")
+}
