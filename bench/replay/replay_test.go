@@ -98,7 +98,7 @@ func drawSessions(t *rapid.T) []Session {
 		s.CacheMB = rapid.SampledFrom([]int{trace.Absent, 4}).Draw(t, "cache")
 		x := Session{Session: s, Crash: rapid.Bool().Draw(t, "crash"), Adapts: rapid.Bool().Draw(t, "adapts")}
 		if rapid.Bool().Draw(t, "seeks") {
-			x.Seeks = []Seek{{At: seconds("seek_at", 1, 60), To: seconds("seek_to", 0, 79)}}
+			x.Seeks = []trace.Seek{{At: seconds("seek_at", 1, 60), To: seconds("seek_to", 0, 79)}}
 		}
 		list = append(list, x)
 	}
@@ -242,7 +242,7 @@ func TestSlowLineStalls(t *testing.T) {
 
 func TestSeekBackPlaysFromTheCache(t *testing.T) {
 	a := homely("a", 0, 0)
-	a.Seeks = []Seek{{At: 40 * time.Second, To: 6 * time.Second}}
+	a.Seeks = []trace.Seek{{At: 40 * time.Second, To: 6 * time.Second}}
 	r := replay(t, Config{}, []Session{a})[0]
 	require.Greater(t, r.CacheBytes, int64(3*8*wire.PieceBytes))
 	require.Zero(t, r.DuplicateBytes)

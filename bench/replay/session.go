@@ -18,14 +18,6 @@ type Session struct {
 	// Adapts: the player chooses between the renditions of Config.Ladder, segment
 	// by segment, instead of playing Track.
 	Adapts bool
-	// Seeks of the viewer, by rising At.
-	Seeks []Seek
-}
-
-// Seek is a jump of the viewer.
-type Seek struct {
-	At time.Duration // since the session's start
-	To time.Duration // media time
 }
 
 // Config is the world in which sessions are played. The zero value works.

@@ -92,6 +92,13 @@ type Session struct {
 	Linger      time.Duration // stays online after watching
 	CacheMB     int
 	Uploads     Uploads
+	Seeks       []Seek // VOD, by rising At
+}
+
+// Seek is a jump of the viewer.
+type Seek struct {
+	At time.Duration // since the session's start
+	To time.Duration // media time
 }
 
 // NewSession returns a session of which nothing else is known.

@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -31,6 +32,7 @@ const (
 	ColLinger
 	ColCache
 	ColUploads
+	ColSeeks
 	columnCount
 
 	requiredColumns = ColWatch + 1
@@ -39,6 +41,7 @@ const (
 var sessionColumns = []string{
 	"session", "start_s", "title", "watch_s", "kind", "track", "bitrate_kbps", "title_s", "position_s", "isp",
 	"region", "nat", "platform", "down_kbps", "up_kbps", "rtt_ms", "network", "linger_s", "cache_mb", "uploads",
+	"seeks",
 }
 
 // SessionReader reads sessions one by one, in the order of the file. It holds
@@ -129,6 +132,8 @@ func (s *Session) set(column int, cell []byte) string {
 		return s.setNAT(string(cell))
 	case ColUploads:
 		return s.setUploads(string(cell))
+	case ColSeeks:
+		return s.setSeeks(cell)
 	case ColStart, ColWatch, ColTitleLength, ColPosition, ColLinger, ColRTT:
 		f := s.duration(column)
 		d, err := parseScaled(cell, f.unit, f.most)
@@ -266,6 +271,52 @@ func (s *Session) setNAT(cell string) string {
 	return ""
 }
 
+// SeeksMax bounds the jumps of a session.
+const SeeksMax = 64
+
+// setSeeks takes jumps as they are written: 30>600 45.5>20 is one after 30 s of the
+// session to 600 s of the title, and another to 20 s.
+func (s *Session) setSeeks(cell []byte) string {
+	s.Seeks = nil
+	for _, jump := range bytes.Fields(cell) {
+		at, to, ok := bytes.Cut(jump, []byte(">"))
+		if !ok {
+			return "has a jump without a >: 30>600 is one after 30 s to 600 s of the title"
+		}
+		if len(s.Seeks) == SeeksMax {
+			return fmt.Sprintf("has more than %d jumps", SeeksMax)
+		}
+		var seek Seek
+		for _, f := range []struct {
+			cell []byte
+			durationField
+		}{{at, durationField{&seek.At, time.Second, watchSecondsMax}}, {to, durationField{&seek.To, time.Second, watchSecondsMax}}} {
+			d, err := parseScaled(f.cell, f.unit, f.most)
+			if err != nil {
+				return "has a jump of which " + shown(f.cell) + " " + durationProblem(err, f.durationField)
+			}
+			*f.value = d
+		}
+		if n := len(s.Seeks); n > 0 && seek.At < s.Seeks[n-1].At {
+			return "has a jump that is earlier than the one before it"
+		}
+		s.Seeks = append(s.Seeks, seek)
+	}
+	return ""
+}
+
+func (s *Session) appendSeeks(b []byte) []byte {
+	for i, seek := range s.Seeks {
+		if i > 0 {
+			b = append(b, ' ')
+		}
+		b = appendScaled(b, seek.At, time.Second)
+		b = append(b, '>')
+		b = appendScaled(b, seek.To, time.Second)
+	}
+	return b
+}
+
 // SessionWriter writes sessions that ReadSessions reads. It buffers nothing.
 type SessionWriter struct {
 	w       io.Writer
@@ -350,6 +401,8 @@ func (s *Session) appendTo(b []byte, column int) []byte {
 		return append(b, s.NAT...)
 	case ColUploads:
 		return append(b, s.Uploads.String()...)
+	case ColSeeks:
+		return s.appendSeeks(b)
 	case ColStart, ColWatch, ColTitleLength, ColPosition, ColLinger, ColRTT:
 		f := s.duration(column)
 		if *f.value < 0 {

@@ -85,6 +85,23 @@ func TestBadRowsSayWhereAndWhy(t *testing.T) {
 	}
 }
 
+func TestBadJumpsSayWhy(t *testing.T) {
+	for cell, want := range map[string]string{
+		"600":                              `column seeks: "600" has a jump without a >: 30>600 is one after 30 s to 600 s of the title`,
+		"x>600":                            `column seeks: "x>600" has a jump of which "x" is not a number of seconds`,
+		"30>":                              `column seeks: "30>" has a jump of which "" is not a number of seconds`,
+		"-1>600":                           `has a jump of which "-1" is out of range: 0 to 31622400 seconds`,
+		"30>4e7":                           `has a jump of which "4e7" is out of range: 0 to 31622400 seconds`,
+		"30>1 20>5":                        `has a jump that is earlier than the one before it`,
+		strings.Repeat("1>2 ", SeeksMax+1): "has more than 64 jumps",
+	} {
+		_, err := ReadSessions(strings.NewReader("session,start_s,title,watch_s,seeks\na,1,t,1,"+cell+"\n"), "x.csv", Options{}).Next()
+		require.ErrorContains(t, err, want)
+	}
+	s := readAll(t, []byte("session,start_s,title,watch_s,seeks\na,1,t,1, 30>600  45.5>0 \n"), Options{})[0]
+	require.Equal(t, []Seek{{30 * time.Second, 10 * time.Minute}, {45500 * time.Millisecond, 0}}, s.Seeks)
+}
+
 func TestBadHeadersAreErrorsEvenWhenBadRowsAreSkipped(t *testing.T) {
 	for header, want := range map[string]string{
 		"":                              "x.csv: is empty: the first line names the columns (session,start_s,title,watch_s",
@@ -197,6 +214,10 @@ func drawSession(t *rapid.T) Session {
 	s.UpKbps, s.CacheMB = number("up", kbpsMax), number("cache", cacheMBMax)
 	s.TitleLength, s.Position, s.Linger = length("length", year), length("position", year), length("linger", year)
 	s.RTT = length("rtt", rttMillisMax*time.Millisecond)
+	for at := time.Duration(0); len(s.Seeks) < SeeksMax && rapid.Bool().Draw(t, "seek"); {
+		at = max(at, length("seek at", year))
+		s.Seeks = append(s.Seeks, Seek{at, max(length("seek to", year), 0)})
+	}
 	return s
 }
 
@@ -218,6 +239,7 @@ func TestWriterRefusesWhatNoReaderTakes(t *testing.T) {
 		"nat":                  func(s *Session) { s.NAT = "cone" },
 		"down_kbps":            func(s *Session) { s.DownKbps = 0 },
 		"rtt_ms":               func(s *Session) { s.RTT = 2 * time.Minute },
+		"seeks":                func(s *Session) { s.Seeks = []Seek{{2, 1}, {1, 1}} },
 	} {
 		s := good
 		change(&s)

@@ -38,6 +38,10 @@ const (
 	// all the time.
 	absence = time.Minute
 
+	// seekJump beyond its course, a playhead has jumped; fastest is how fast a viewer plays.
+	seekJump = 5 * time.Second
+	fastest  = 2
+
 	// lingerMax is how long a session that has ended is held back to see how
 	// long the node stays online. Longer counts as this long, so that a crash
 	// loses no more than the last hour.
@@ -100,7 +104,7 @@ type Peer struct {
 // columns are the optional columns of a recording.
 var columns = []int{
 	trace.ColKind, trace.ColTrack, trace.ColBitrate, trace.ColTitleLength, trace.ColPosition,
-	trace.ColDown, trace.ColUp, trace.ColRTT, trace.ColNetwork, trace.ColLinger, trace.ColCache, trace.ColUploads,
+	trace.ColDown, trace.ColUp, trace.ColRTT, trace.ColNetwork, trace.ColLinger, trace.ColCache, trace.ColUploads, trace.ColSeeks,
 }
 
 // Config says how to record.
@@ -152,6 +156,9 @@ type session struct {
 	title string    // ID
 	end   time.Time // as far as is known
 	from  time.Time
+
+	position time.Duration // of this node's viewers, and when it was there
+	seen     time.Time
 }
 
 // New returns a recorder, and writes the headers.
@@ -277,7 +284,9 @@ func (r *Recorder) viewer(o Observation, v Viewer) {
 		s.ID = fmt.Sprintf("self-%d", r.count)
 		s.Position = max(v.Position, 0)
 		s.Network = r.network
+		s.position, s.seen = v.Position, o.At
 	}
+	s.moved(o.At, v.Position)
 	if v.Used.After(s.end) {
 		s.end = v.Used
 	}
@@ -301,6 +310,20 @@ func (r *Recorder) viewer(o Observation, v Viewer) {
 	if !o.Uploads {
 		s.Uploads, s.UpKbps = trace.UploadsNo, 0
 	}
+}
+
+// moved follows the playhead, and notes where it has jumped.
+func (s *session) moved(now time.Time, position time.Duration) {
+	passed := max(now.Sub(s.seen), 0)
+	jumped := position < s.position-seekJump || position > s.position+fastest*passed+seekJump
+	if jumped && len(s.Seeks) < trace.SeeksMax {
+		at := max(now.Sub(s.from), 0)
+		if n := len(s.Seeks); n > 0 {
+			at = max(at, s.Seeks[n-1].At) // clocks are set
+		}
+		s.Seeks = append(s.Seeks, trace.Seek{At: at, To: max(position, 0)})
+	}
+	s.position, s.seen = position, now
 }
 
 // peer follows a peer that may watch a title. It is there at least as long as it
@@ -406,6 +429,9 @@ func (r *Recorder) write(s *session) error {
 	out := s.Session
 	out.Watch, out.TitleLength, out.Position = clamp(out.Watch, year), clamp(out.TitleLength, year), clamp(out.Position, year)
 	out.RTT = clamp(out.RTT, rttMax)
+	for i, seek := range out.Seeks {
+		out.Seeks[i] = trace.Seek{At: clamp(seek.At, year), To: clamp(seek.To, year)}
+	}
 	for _, kbps := range []*int{&out.BitrateKbps, &out.DownKbps, &out.UpKbps} {
 		*kbps = min(*kbps, kbpsMax)
 	}

@@ -105,6 +105,25 @@ func TestOwnSessionIsRecordedWithWhatWasMeasured(t *testing.T) {
 	require.Equal(t, trace.NetworkRow{At: 3 * time.Second, Link: trace.Link{DownKbps: 32_000, UpKbps: 2000, RTT: 27 * time.Millisecond}}, n.Row(3))
 }
 
+func TestJumpsAreRecorded(t *testing.T) {
+	x := newTape(t)
+	at := func(seconds float64) {
+		x.observe(func(o *Observation) {
+			o.Viewers = []Viewer{{Session: 7, Title: film, Position: time.Duration(seconds * float64(time.Second)), Used: o.At}}
+		})
+	}
+	for _, seconds := range []float64{10, 11, 11, 13, 15, 600, 601, 20.5, 21, 17} { // stalls, double speed, corrections
+		at(seconds)
+	}
+	require.Equal(t, []trace.Seek{{At: 5 * time.Second, To: 600 * time.Second}, {At: 7 * time.Second, To: 20500 * time.Millisecond}}, x.close()[0].Seeks)
+
+	x = newTape(t)
+	for i := range 3 * trace.SeeksMax {
+		at(float64(i % 2 * 100))
+	}
+	require.Len(t, x.close()[0].Seeks, trace.SeeksMax, "and no more")
+}
+
 func TestIdleLineIsNotMeasured(t *testing.T) {
 	x := newTape(t)
 	busy := func(o *Observation) { o.LineBytesPerSec, o.ReceivedBytes = 1e6, o.ReceivedBytes+1 }
