@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"math"
 	"time"
 )
 
@@ -25,9 +26,7 @@ type account struct {
 	rawP2P, rawCDN int64 // all payload that came, of use or not
 	dup            int64
 	sent           int64
-	sameISP        int64 // of rawP2P
-	sameRegion     int64
-	sameCountry    int64
+	near           nearBytes // of p2p
 
 	segments []segmentBytes // that came and were not shown yet
 	runs     []run          // what was shown, and when
@@ -47,6 +46,7 @@ type segmentBytes struct {
 	segment played
 	p2p     int64
 	cdn     [reasonCount]int64
+	from    nearBytes // of what peers sent before its pieces were complete
 }
 
 // run is a stretch of segments that were shown one after the other from the
@@ -65,15 +65,29 @@ func (p *peer) got(piece uint32, p2p int64, cdn [reasonCount]int64) {
 }
 
 func (a *account) got(seg played, p2p int64, cdn [reasonCount]int64) {
-	s := a.segment(seg)
-	if s == nil {
-		a.segments = append(a.segments, segmentBytes{segment: seg})
-		s = &a.segments[len(a.segments)-1]
-	}
+	s := a.open(seg)
 	s.p2p += p2p
 	for i, n := range cdn {
 		s.cdn[i] += n
 	}
+}
+
+// gotBurst books a burst of a seed.
+func (p *peer) gotBurst(piece uint32, near nearness, n int64) {
+	p.acct.rawP2P += n
+	if !p.holds(piece) {
+		r := p.w.media.of(piece)
+		p.acct.open(played{r.id, r.segmentOf(piece)}).from.add(near.bytes(n))
+	}
+}
+
+// open returns the entry of a segment that was not shown yet.
+func (a *account) open(seg played) *segmentBytes {
+	if s := a.segment(seg); s != nil {
+		return s
+	}
+	a.segments = append(a.segments, segmentBytes{segment: seg})
+	return &a.segments[len(a.segments)-1]
 }
 
 func (a *account) segment(seg played) *segmentBytes {
@@ -99,6 +113,7 @@ func (a *account) shown(at time.Duration, seg played, bytes int64, length time.D
 		}
 		p2p := min(s.p2p, left)
 		a.p2p += p2p
+		a.near.add(s.from.part(p2p))
 		left -= p2p
 		*s = a.segments[len(a.segments)-1]
 		a.segments = a.segments[:len(a.segments)-1]
@@ -127,18 +142,37 @@ func nearnessOf(a, b *Session) nearness {
 	}
 }
 
-// arrived books a burst by the distance of its sender.
-func (a *account) arrived(near nearness, n int64) {
-	a.rawP2P += n
+// nearBytes are bytes from peers, and those of them whose sender is near.
+type nearBytes struct{ all, isp, region, country int64 }
+
+// bytes of a sender.
+func (near nearness) bytes(n int64) nearBytes {
+	b := nearBytes{all: n}
 	if near.isp {
-		a.sameISP += n
+		b.isp = n
 	}
 	if near.region {
-		a.sameRegion += n
+		b.region = n
 	}
 	if near.country {
-		a.sameCountry += n
+		b.country = n
 	}
+	return b
+}
+
+func (b *nearBytes) add(o nearBytes) {
+	b.all, b.isp, b.region, b.country = b.all+o.all, b.isp+o.isp, b.region+o.region, b.country+o.country
+}
+
+// part is so many of the bytes, from near and far as all are: which of them were
+// played, and which came twice, is not known.
+func (b nearBytes) part(n int64) nearBytes {
+	if b.all == 0 {
+		return nearBytes{all: n}
+	}
+	share := float64(n) / float64(b.all)
+	of := func(bytes int64) int64 { return int64(math.Round(share * float64(bytes))) }
+	return nearBytes{all: n, isp: of(b.isp), region: of(b.region), country: of(b.country)}
 }
 
 func (a *account) cdnPlayed() (sum int64) {

@@ -93,7 +93,7 @@ func (p *peer) received(a *inbound) {
 	}
 	n := chunkBytes(a.mask)
 	p.acknowledge(a, n/wire.ChunkBytes)
-	p.acct.arrived(a.c.near, int64(n))
+	p.gotBurst(a.piece, a.c.near, int64(n))
 	add(&p.w.total.p2p, a.at, int64(n))
 	p.cameOverLine(a.at, int64(n), false)
 	p.policy.burst(a)

@@ -46,7 +46,7 @@ type Result struct {
 	StartupMsP50     float64 `json:"startup_ms_p50"`
 	StartupMsP95     float64 `json:"startup_ms_p95"`
 	StartupMsP99     float64 `json:"startup_ms_p99"`
-	SameISPShare     float64 `json:"same_isp_share"` // of the bytes from peers
+	SameISPShare     float64 `json:"same_isp_share"` // of what was played from peers
 	SameRegionShare  float64 `json:"same_region_share"`
 	SameCountryShare float64 `json:"same_country_share"`
 	UploadGini       float64 `json:"upload_gini"`
@@ -96,7 +96,7 @@ type SessionResult struct {
 	Duplicate, Wasted      int64
 	Sent                   int64
 	Received               int64 // from peers, of use or not
-	SameISP, SameRegion    int64
+	SameISP, SameRegion    int64 // of P2P
 	SameCountry            int64
 	Shown                  time.Duration // media time of the segments that were shown
 	Switches               int           // of the rendition
@@ -122,7 +122,7 @@ func sessionResult(p *peer) SessionResult {
 		Started: a.started, Startup: a.startup, Stalls: a.stalls, Stalled: a.stalled,
 		P2P: a.p2p, Cache: a.cache, CDN: a.cdn, Duplicate: a.dup,
 		Wasted: max(a.rawP2P+a.rawCDN-a.p2p-a.cdnPlayed()-a.dup, 0),
-		Sent:   a.sent, Received: a.rawP2P, SameISP: a.sameISP, SameRegion: a.sameRegion, SameCountry: a.sameCountry,
+		Sent:   a.sent, Received: a.rawP2P, SameISP: a.near.isp, SameRegion: a.near.region, SameCountry: a.near.country,
 		Shown: time.Duration(a.segmentsShown) * p.w.media.segment, Switches: a.switches,
 	}
 }
@@ -149,7 +149,7 @@ func digest(sessions []SessionResult) string {
 func (r *Result) sum() {
 	var startups, sent []float64
 	var stalled, playedTime, shown time.Duration
-	var received, isp, region, country int64
+	var isp, region, country int64
 	for i := range r.PerSession {
 		s := &r.PerSession[i]
 		r.ViewerSeconds += s.Watched.Seconds()
@@ -164,7 +164,6 @@ func (r *Result) sum() {
 		r.Stalls += s.Stalls
 		stalled += s.Stalled
 		playedTime += s.Played
-		received += s.Received
 		isp += s.SameISP
 		region += s.SameRegion
 		country += s.SameCountry
@@ -181,9 +180,9 @@ func (r *Result) sum() {
 	r.StallRatio = ratio(stalled.Seconds(), (stalled + playedTime).Seconds())
 	slices.Sort(startups)
 	r.StartupMsP50, r.StartupMsP95, r.StartupMsP99 = Quantile(startups, 0.5), Quantile(startups, 0.95), Quantile(startups, 0.99)
-	r.SameISPShare = ratio(float64(isp), float64(received))
-	r.SameRegionShare = ratio(float64(region), float64(received))
-	r.SameCountryShare = ratio(float64(country), float64(received))
+	r.SameISPShare = ratio(float64(isp), float64(r.P2PBytes))
+	r.SameRegionShare = ratio(float64(region), float64(r.P2PBytes))
+	r.SameCountryShare = ratio(float64(country), float64(r.P2PBytes))
 	r.UploadGini = gini(sent)
 	r.Digest = digest(r.PerSession)
 }
