@@ -44,9 +44,10 @@ func (f *replayFlags) load(cmd *cobra.Command) (*replayInput, error) {
 		in.skipped += networks.Skipped()
 	}
 	if f.rtt != "" {
-		if in.matrix, err = readMatrix(f.rtt); err != nil {
+		if in.matrix, err = readMatrix(f.rtt, options); err != nil {
 			return nil, usageError{err}
 		}
+		in.skipped += in.matrix.Skipped()
 	}
 	file, name, err := f.openSessions()
 	if err != nil {
@@ -98,13 +99,13 @@ func (f *replayFlags) openSessions() (io.ReadCloser, string, error) {
 	return file, defaultTrace, err
 }
 
-func readMatrix(path string) (*trace.Matrix, error) {
+func readMatrix(path string, o trace.Options) (*trace.Matrix, error) {
 	file, err := trace.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = file.Close() }()
-	return trace.ReadMatrix(file, path)
+	return trace.ReadMatrix(file, path, o)
 }
 
 // resolve fills in what a row does not say.

@@ -100,7 +100,7 @@ func readNetwork(t *Table, rowsMax int, o Options) (*Network, error) {
 		n.rows = append(n.rows, row)
 	}
 	if len(n.rows) == 0 {
-		return nil, &Error{File: t.name, Why: "has no rows"}
+		return n, &Error{File: t.name, Why: "has no rows"}
 	}
 	n.finish()
 	return n, nil
@@ -288,6 +288,13 @@ func OpenNetworks(path string, o Options) (*Networks, error) {
 		if errors.Is(err, errNotNetwork) && file != path {
 			if o.Notice != nil {
 				o.Notice(file + ": not a network trace (it has no column t_ms), not read")
+			}
+			return nil
+		}
+		if n != nil && len(n.rows) == 0 && n.skipped > 0 && file != path {
+			all.skipped += n.skipped
+			if o.Notice != nil {
+				o.Notice(fmt.Sprintf("%s: none of its %d rows could be read, not used", file, n.skipped))
 			}
 			return nil
 		}

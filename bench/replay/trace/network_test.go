@@ -147,7 +147,7 @@ func TestFolderOfNetworksIsReadByName(t *testing.T) {
 }
 
 func TestMatrixWithLabels(t *testing.T) {
-	m, err := ReadMatrix(strings.NewReader("from,FR,\"Some, ISP\",US\nFR,0,20,90.5\n\"Some, ISP\",,4,0\nUS,,80,\n"), "x.csv")
+	m, err := ReadMatrix(strings.NewReader("from,FR,\"Some, ISP\",US\nFR,0,20,90.5\n\"Some, ISP\",,4,0\nUS,,80,\n"), "x.csv", Options{})
 	require.NoError(t, err)
 	require.Equal(t, []string{"FR", "Some, ISP", "US"}, m.Labels())
 	at, ok := m.Place("Some, ISP")
@@ -164,7 +164,7 @@ func TestMatrixWithLabels(t *testing.T) {
 }
 
 func TestMatrixWithoutHeader(t *testing.T) {
-	m, err := ReadMatrix(strings.NewReader("0,10,0\n20,0,0\n0,0,0\n"), "x.csv")
+	m, err := ReadMatrix(strings.NewReader("0,10,0\n20,0,0\n0,0,0\n"), "x.csv", Options{})
 	require.NoError(t, err)
 	require.Equal(t, 3, m.Len())
 	require.Equal(t, 10*time.Millisecond, m.RTT(0, 1))
@@ -189,9 +189,31 @@ func TestMatrixErrorsSayWhereAndWhy(t *testing.T) {
 		strings.Repeat("1,", 2048) + "1":  "more than 2048 places",
 		strings.Repeat("1,", 40_000) + "": "longer than 65536 bytes",
 	} {
-		_, err := ReadMatrix(strings.NewReader(file), "x.csv")
+		_, err := ReadMatrix(strings.NewReader(file), "x.csv", Options{})
 		require.ErrorContains(t, err, want)
 	}
+}
+
+func TestBadRowsOfAMatrixAreNotMeasured(t *testing.T) {
+	for file, skipped := range map[string]int{
+		"from,a,b,c\na,0,10,x\nb,20,0,40\nc,,,\n":  1,
+		"from,a,b,c\na,0\nb,20,0,40\nc,,,\nd,,,\n": 2,
+		"from,a,b,c\nx,1,2,3\nb,20,0,40\nc,,,\n":   1,
+		"x,10,10\n20,0,40\n0,0,0\n":                0, // a header of labels
+		"1,x,10\n20,0,40\n0,0,0\n":                 1,
+	} {
+		m, err := ReadMatrix(strings.NewReader(file), "x.csv", Options{SkipBad: true})
+		if skipped == 0 {
+			require.ErrorContains(t, err, "there twice")
+			continue
+		}
+		require.NoError(t, err, file)
+		require.Equal(t, skipped, m.Skipped(), file)
+		require.Equal(t, 20*time.Millisecond, m.RTT(0, 1), "the other direction")
+		require.Equal(t, 40*time.Millisecond, m.RTT(1, 2), file)
+	}
+	_, err := ReadMatrix(strings.NewReader("from,a,b\na,0,x\n"), "x.csv", Options{SkipBad: true})
+	require.ErrorContains(t, err, "1 rows for 2 places")
 }
 
 func TestWrittenMatricesReadTheSame(t *testing.T) {
@@ -207,7 +229,7 @@ func TestWrittenMatricesReadTheSame(t *testing.T) {
 		}
 		var b bytes.Buffer
 		require.NoError(t, WriteMatrix(&b, labels, func(i, j int) time.Duration { return rtt[i][j] }))
-		m, err := ReadMatrix(&b, "x.csv")
+		m, err := ReadMatrix(&b, "x.csv", Options{})
 		require.NoError(t, err)
 		require.Equal(t, labels, m.Labels())
 		for i := range n {
@@ -236,7 +258,7 @@ func FuzzReadMatrix(f *testing.F) {
 	f.Add([]byte("from,a,b\na,0,1\nb,2.5,\n"))
 	f.Add([]byte("0,1\n2,0\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		m, err := ReadMatrix(bytes.NewReader(data), "x.csv")
+		m, err := ReadMatrix(bytes.NewReader(data), "x.csv", Options{})
 		if err != nil {
 			return
 		}

@@ -14,18 +14,20 @@ const placesMax = 2048
 
 // Matrix is the round-trip time between places, 4 bytes a pair.
 type Matrix struct {
-	labels []string
-	byName map[string]int
-	micros []int32 // row by row; Absent: not measured
-	median int32
+	labels  []string
+	byName  map[string]int
+	micros  []int32 // row by row; Absent: not measured
+	median  int32
+	skipped int
 }
 
 // ReadMatrix reads the CSV in r; name stands for it in errors. With a header,
 // the first row has the places' labels after a first cell that may say anything,
 // and each other row begins with a label, in the same order. Without one, every
 // cell is a number, as the public matrices have it, and labels are the indices.
-// An empty cell, and a zero off the diagonal, is "not measured".
-func ReadMatrix(r io.Reader, name string) (*Matrix, error) {
+// An empty cell, and a zero off the diagonal, is "not measured"; so is all of a bad
+// row that is skipped.
+func ReadMatrix(r io.Reader, name string, o Options) (*Matrix, error) {
 	t := NewTable(r, name)
 	t.columns = placesMax + 1
 	if err := t.Next(); err != nil {
@@ -48,27 +50,48 @@ func ReadMatrix(r io.Reader, name string) (*Matrix, error) {
 		for i := range t.Cells {
 			m.addLabel(fmt.Sprint(i))
 		}
-		if err := m.row(t, false, 0); err != nil {
+		if err := m.row(t, false, 0); err != nil && !m.skip(err, o) {
 			return nil, err
 		}
 	}
-	for row := len(m.micros) / max(len(m.labels), 1); ; row++ {
+	for {
 		err := t.Next()
 		if errors.Is(err, io.EOF) {
-			if row != len(m.labels) {
-				return nil, &Error{File: name, Why: fmt.Sprintf("%d rows for %d places", row, len(m.labels))}
+			if rows := m.rows(); rows != len(m.labels) {
+				return nil, &Error{File: name, Why: fmt.Sprintf("%d rows for %d places", rows, len(m.labels))}
 			}
 			break
 		}
 		if err == nil {
-			err = m.row(t, labelled, row)
+			err = m.row(t, labelled, m.rows())
 		}
-		if err != nil {
+		if err != nil && !m.skip(err, o) {
 			return nil, err
 		}
 	}
 	return m, m.finish(name)
 }
+
+// rows is how many were read.
+func (m *Matrix) rows() int { return len(m.micros) / max(len(m.labels), 1) }
+
+// skip passes over a bad row: what it should have said was not measured.
+func (m *Matrix) skip(err error, o Options) bool {
+	if bad := (*Error)(nil); !o.SkipBad || !errors.As(err, &bad) {
+		return false
+	}
+	m.skipped++
+	if row := m.rows(); row < len(m.labels) {
+		m.micros = m.micros[:row*len(m.labels)]
+		for range m.labels {
+			m.micros = append(m.micros, Absent)
+		}
+	}
+	return true
+}
+
+// Skipped counts the bad rows that were passed over.
+func (m *Matrix) Skipped() int { return m.skipped }
 
 func (m *Matrix) addLabel(label string) {
 	m.byName[label] = len(m.labels)
