@@ -159,20 +159,21 @@ func (c *Core) interested(now time.Time, p *peer, m wire.Interest) {
 	before := slices.Clone(p.interest)
 	p.interest = slices.DeleteFunc(p.interest, func(o interest) bool { return o.title == in.title })
 	p.interest = append(p.interest, in)
-	c.reannounce(p, before)
 	if !in.active || c.cfg.NoUpload {
 		return
 	}
-	for _, id := range c.stocked {
-		if p.covers(c.files[id]) {
-			c.announce(p, id)
+	for i := range c.stocked {
+		if s := &c.stocked[i]; c.within(s, p.interest) && !c.within(s, before) {
+			c.announce(p, s.file)
 		}
 	}
 }
 
 // A live title may last for days, and each of its segments be a file. So a leech forgets
 // what it was told of files far outside its interest, and a seed announces a file anew
-// when it becomes of interest again.
+// when it becomes of interest again, by the same handle. A file of which the seed has given
+// up everything loses its handles, and gets others when it comes again; what the old ones
+// mean stays, for requests on their way.
 
 // forgetTheirs drops what seeds said that they have of files far from what is of interest.
 func (c *Core) forgetTheirs() {
@@ -193,26 +194,6 @@ func (c *Core) forgetTheirs() {
 	}
 }
 
-// reannounce brings the announcements on a session up to a leech's new interest. It may
-// have forgotten what was not of interest before. Of that, what is not here any more loses
-// its handle, and gets another when it comes again; what the old one means stays, for
-// requests on their way.
-func (c *Core) reannounce(p *peer, before []interest) {
-	p.announced = slices.DeleteFunc(p.announced, func(id File) bool {
-		f := c.files[id]
-		switch was, is := f.within(0, before), p.covers(f); {
-		case was && is:
-			return false
-		case f.stored.Empty():
-			clearSlot(&f.handles, p.slot)
-			return true
-		case is:
-			c.sendHave(p, f)
-		}
-		return false
-	})
-}
-
 // covers reports whether a leech wants to know of a file.
 func (p *peer) covers(f *file) bool { return f.within(0, p.interest) }
 
@@ -228,22 +209,18 @@ func (f *file) within(far time.Duration, ranges []interest) bool {
 	return false
 }
 
-// announce gives a file a handle on this session and says what we have of it.
+// announce says what we have of a file, which gets a handle on this session if it has none.
 func (c *Core) announce(p *peer, id File) {
 	f := c.files[id]
-	if _, done := f.handle(p.slot); done || len(p.ours) >= maxHandles {
-		return
+	h, ok := f.handle(p.slot)
+	if !ok {
+		if len(p.ours) >= maxHandles {
+			return
+		}
+		h = uint16(len(p.ours))
+		p.ours = append(p.ours, id)
+		*atSlot(&f.handles, p.slot) = uint32(h) + 1
 	}
-	h := uint16(len(p.ours))
-	p.ours = append(p.ours, id)
-	p.announced = append(p.announced, id)
-	*atSlot(&f.handles, p.slot) = uint32(h) + 1
-	c.sendHave(p, f)
-}
-
-// sendHave says what we have of a file that has a handle on the session.
-func (c *Core) sendHave(p *peer, f *file) {
-	h, _ := f.handle(p.slot)
 	bm := roaring.New()
 	f.stored.All(bm.Add)
 	b, err := bm.ToBytes()
@@ -275,6 +252,11 @@ func (c *Core) sendDeltas() {
 					c.send(p.slot, m)
 				}
 			}
+		}
+	}
+	for _, pc := range c.gone {
+		if f := c.files[pc.File]; f.stored.Empty() {
+			f.handles = nil
 		}
 	}
 	c.fresh, c.gone, c.coming = c.fresh[:0], c.gone[:0], c.coming[:0]

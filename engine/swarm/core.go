@@ -47,7 +47,7 @@ type Core struct {
 
 	titles  []*title
 	files   []*file
-	stocked []File // of which something is stored, in order
+	stocked []stock // files of which something is stored, in order
 	byRoot  map[[32]byte]File
 	viewers []*viewer
 	wants   []*want

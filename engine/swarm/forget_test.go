@@ -44,14 +44,18 @@ func (c *channel) plays(segment int) Output {
 }
 
 // wants takes the peer's interest and returns what it is told.
-func (c *channel) wants(from, to int) (haves []wire.Have) {
+func (c *channel) wants(from, to int) []wire.Have {
 	c.Control(c.now, c.peer, wire.Interest{Title: [32]byte{1}, Active: true, FromMillis: uint32(from) * 1000, ToMillis: uint32(to) * 1000})
-	for _, m := range c.drain().Control {
+	return haves(c.drain())
+}
+
+func haves(o Output) (all []wire.Have) {
+	for _, m := range o.Control {
 		if h, ok := m.Message.(wire.Have); ok {
-			haves = append(haves, h)
+			all = append(all, h)
 		}
 	}
-	return haves
+	return all
 }
 
 func TestLeechForgetsWhatItPassedLongAgo(t *testing.T) {
@@ -116,10 +120,10 @@ func TestSeedAnnouncesAgainWhatIsOfInterestAgain(t *testing.T) {
 	// What has gone meanwhile is announced under a new name when it comes back.
 	c.wants(36, 46)
 	c.Evicted(c.now, Piece{c.files[30], 0})
+	c.plays(0) // and it is told
 	require.Empty(t, c.wants(25, 46))
-	require.NotContains(t, c.peers[c.peer].announced, c.files[30])
 	c.Stored(c.now, Piece{c.files[30], 0})
-	back := c.wants(24, 46)
+	back := haves(c.plays(0))
 	require.Len(t, back, 1)
 	require.NotEqual(t, first[0].Handle, back[0].Handle)
 }
@@ -130,8 +134,25 @@ func TestOnlyFilesWithSomethingStoredAreLookedThrough(t *testing.T) {
 	for _, i := range []int{7, 3, 3} {
 		c.Stored(c.now, Piece{c.files[i], 0})
 	}
-	require.Equal(t, []File{c.files[3], c.files[7]}, c.stocked[before:])
+	files := func() (all []File) {
+		for _, s := range c.stocked[before:] {
+			all = append(all, s.file)
+		}
+		return all
+	}
+	require.Equal(t, []File{c.files[3], c.files[7]}, files())
 	c.Evicted(c.now, Piece{c.files[3], 0})
 	c.Evicted(c.now, Piece{c.files[3], 0})
-	require.Equal(t, []File{c.files[7]}, c.stocked[before:])
+	require.Equal(t, []File{c.files[7]}, files())
+
+	// What gets a place in another title is of interest to who watches that.
+	other := c.AddTitle(c.now, [32]byte{2})
+	c.Joined(c.now, c.peer, other)
+	c.Grown(c.now, other, []Track{{ID: 1}}, []Record{{Root: c.Core.files[c.files[7]].root, Length: wire.PieceBytes, Track: 1, Segments: []Segment{
+		{Length: wire.PieceBytes, Start: time.Hour, Duration: time.Second},
+	}}})
+	c.Control(c.now, c.peer, wire.Interest{Title: [32]byte{2}, Active: true, FromMillis: 3_600_000, ToMillis: 3_660_000})
+	require.Contains(t, c.drain().Control, ControlMessage{Peer: c.peer, Message: wire.Have{
+		Root: c.Core.files[c.files[7]].root, Length: wire.PieceBytes, Bitmap: bitmap(0),
+	}})
 }

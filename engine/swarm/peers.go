@@ -48,7 +48,6 @@ type peer struct {
 
 	// As a leech: our handles, and what it asked for.
 	ours      []File  // by handle; by file see file.handles
-	announced []File  // those that have a handle
 	queue     []serve // by deadline
 	queued    int     // chunks in queue
 	tier      channelTier
@@ -263,7 +262,7 @@ func (c *Core) PathDown(now time.Time, slot Peer) {
 	for _, n := range p.theirs {
 		clearSlot(&c.files[n.file.file].seeds, slot)
 	}
-	for _, id := range p.announced {
+	for _, id := range p.ours {
 		clearSlot(&c.files[id].handles, slot)
 	}
 	for _, ti := range p.titles {

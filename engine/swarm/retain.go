@@ -111,7 +111,8 @@ func (c *Core) makeRoom(now time.Time) {
 	for ti := range c.titles {
 		c.crowds = append(c.crowds, c.crowdOf(now, Title(ti)))
 	}
-	for _, id := range c.stocked {
+	for i := range c.stocked {
+		id := c.stocked[i].file
 		c.weigh(id, c.files[id])
 	}
 	slices.SortFunc(c.extents, func(a, b extent) int {

@@ -164,6 +164,9 @@ func (c *Core) addFile(ti Title, r Record) File {
 		tr.add(segment{file: id, offset: s.Offset, length: s.Length, start: s.Start, dur: s.Duration})
 	}
 	f.places = append(f.places, pl)
+	if _, stocked := c.inStock(id); stocked {
+		c.stock(id) // it has one more
+	}
 	return id
 }
 
@@ -228,9 +231,7 @@ func (c *Core) Stored(now time.Time, pc Piece) {
 		c.settled(now, pc)
 	}
 	if f.stored.Empty() {
-		if i, stocked := slices.BinarySearch(c.stocked, pc.File); !stocked {
-			c.stocked = slices.Insert(c.stocked, i, pc.File)
-		}
+		c.stock(pc.File)
 	}
 	if f.stored.Add(pc.Index, f.pieces) {
 		c.kept += int64(wire.PieceSize(f.length, pc.Index))
@@ -247,7 +248,7 @@ func (c *Core) Evicted(_ time.Time, pc Piece) {
 	if f.stored.Remove(pc.Index) {
 		c.kept -= int64(wire.PieceSize(f.length, pc.Index))
 		c.gone = append(c.gone, pc)
-		if i, stocked := slices.BinarySearch(c.stocked, pc.File); stocked && f.stored.Empty() {
+		if i, stocked := c.inStock(pc.File); stocked && f.stored.Empty() {
 			c.stocked = slices.Delete(c.stocked, i, i+1)
 		}
 	}
