@@ -22,13 +22,12 @@ type Group struct {
 
 type member struct {
 	*Tiered
-	seen time.Time // at the end of its last round trip
+	until time.Time // it counts
 }
 
-// gone tells whether the channel does not count any more.
-func (m *member) gone(now time.Time) bool {
-	return now.Sub(m.seen) > max(groupMemory, 2*m.path.smoothed)
-}
+// gone tells whether the channel does not count any more. It is asked of all of them at
+// the end of each round trip, so it looks at nothing of theirs.
+func (m *member) gone(now time.Time) bool { return now.After(m.until) }
 
 // A place is what a channel is of its group.
 type place struct {
@@ -68,7 +67,7 @@ func (g *Group) place(now time.Time, c *Tiered, underWay int) place {
 			sum += m.rate()
 		}
 	}
-	g.members = append(g.members, member{c, now})
+	g.members = append(g.members, member{c, now.Add(max(groupMemory, 2*c.path.smoothed))})
 	if sum <= 0 {
 		return alone
 	}

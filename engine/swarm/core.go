@@ -24,6 +24,8 @@ const (
 	// deltaEvery batches announcements of new pieces: ten pieces of a 6 Mbit/s
 	// track arrive in about a second, and a leech can wait a tenth of one.
 	deltaEvery = 100 * time.Millisecond
+	// forgetEvery is how often what is far from all interest is looked for at most.
+	forgetEvery = 2 * time.Minute
 	// dialEvery is how often the candidates are looked through when nothing has
 	// changed about them.
 	dialEvery = time.Second
@@ -38,6 +40,7 @@ type Core struct {
 	plan    time.Time
 	delta   time.Time
 	dial    time.Time
+	forget  time.Time
 
 	cfg   Config
 	epoch time.Time // when it began
@@ -146,9 +149,9 @@ func (c *Core) Advance(now time.Time) {
 		c.assign(now)
 		c.moved = false
 	}
-	if c.told { // after the cancellations of what was asked there
+	if c.told && !now.Before(c.forget) { // after the cancellations of what was asked there
 		c.forgetTheirs()
-		c.told = false
+		c.told, c.forget = false, now.Add(forgetEvery)
 	}
 	batch := (len(c.fresh) > 0 || len(c.gone) > 0) && !now.Before(c.delta)
 	if batch {
