@@ -75,10 +75,12 @@ func (a *account) got(seg played, p2p int64, cdn [reasonCount]int64) {
 // gotBurst books a burst of a seed.
 func (p *peer) gotBurst(piece uint32, near nearness, n int64) {
 	p.acct.rawP2P += n
-	if !p.holds(piece) {
-		r := p.w.media.of(piece)
-		p.acct.open(played{r.id, r.segmentOf(piece)}).from.add(near.bytes(n))
+	r := p.w.media.of(piece)
+	seg := played{r.id, r.segmentOf(piece)}
+	if p.acct.segment(seg) == nil && p.holds(piece) {
+		return // it was shown already
 	}
+	p.acct.open(seg).from.add(near.bytes(n))
 }
 
 // open returns the entry of a segment that was not shown yet.
