@@ -67,8 +67,8 @@ func replayCommand() *cobra.Command {
 	flags.StringSliceVar(&f.policies, "policy", []string{"shoal", "cdn-only"}, "policies to compare: "+strings.Join(replay.Policies(), ", "))
 	flags.Uint64Var(&f.seed, "seed", 1, "seed of all randomness")
 	flags.StringVar(&f.json, "json", "", "write the results to this `FILE` (- is stdout)")
-	flags.StringVar(&f.report, "report", "", "write a page with plots to this HTML `FILE`")
-	flags.StringVar(&f.events, "events", "", "write one line per session and policy to this CSV `FILE`")
+	flags.StringVar(&f.report, "report", "", "write a page with plots to this HTML `FILE` (- is stdout)")
+	flags.StringVar(&f.events, "events", "", "write one line per session and policy to this CSV `FILE` (- is stdout)")
 	flags.IntVar(&f.maxSessions, "max-sessions", 0, "play the first `N` sessions only (default all)")
 	f.to = secondsFlag(never)
 	flags.Var(&f.from, "from", "play sessions that start at this time or later, seconds since the trace's beginning (or 20h15m)")
@@ -115,7 +115,7 @@ func (f *replayFlags) run(cmd *cobra.Command) error {
 	for i := range results {
 		results[i].WallSeconds, results[i].SkippedRows = wall.Seconds(), in.skipped
 	}
-	if f.json != "-" {
+	if f.toStdout() == 0 {
 		if err := printReplay(cmd.OutOrStdout(), results); err != nil {
 			return err
 		}
@@ -165,8 +165,11 @@ func (f *replayFlags) check() error {
 
 // checkOutputs finds out before hours of replay where the results cannot be written.
 func (f *replayFlags) checkOutputs() error {
+	if f.toStdout() > 1 {
+		return errors.New("only one of --json, --report and --events can go to standard output (-)")
+	}
 	for flag, path := range map[string]string{"--json": f.json, "--report": f.report, "--events": f.events} {
-		if path == "" || flag == "--json" && path == "-" {
+		if path == "" || path == stdout {
 			continue
 		}
 		if info, err := os.Stat(filepath.Dir(path)); err != nil || !info.IsDir() {
@@ -177,6 +180,16 @@ func (f *replayFlags) checkOutputs() error {
 		}
 	}
 	return nil
+}
+
+// toStdout counts the results that go to standard output, in place of the table.
+func (f *replayFlags) toStdout() (n int) {
+	for _, path := range []string{f.json, f.report, f.events} {
+		if path == stdout {
+			n++
+		}
+	}
+	return n
 }
 
 // rises tells whether bitrates are in order.
@@ -192,35 +205,28 @@ func rises(kbps []int) bool {
 // bitrateMax is what a trace may have, too.
 const bitrateMax = 100_000_000
 
-// write writes the files that were asked for.
+// write writes the files that were asked for. One that fails does not take the
+// others with it: a replay of hours would have to be repeated for them.
 func (f *replayFlags) write(cmd *cobra.Command, results []replay.Result) error {
-	if f.json != "" {
-		doc, err := json.MarshalIndent(map[string]any{"policies": results}, "", "  ")
-		if err != nil {
-			return fmt.Errorf("results: %w", err)
-		}
-		doc = append(doc, '\n')
-		if f.json == "-" {
-			if _, err := cmd.OutOrStdout().Write(doc); err != nil {
-				return err
-			}
-		} else if err := os.WriteFile(f.json, doc, 0o644); err != nil {
-			return err
-		}
+	title := "a synthetic evening"
+	if f.sessions != "" {
+		title = f.sessions
 	}
-	if f.report != "" {
-		title := "a synthetic evening"
-		if f.sessions != "" {
-			title = f.sessions
+	output := func(name string, write func(io.Writer) error) error {
+		if name == "" {
+			return nil
 		}
-		if err := writeTrace(f.report, func(w io.Writer) error { return report.Write(w, title, results) }); err != nil {
-			return err
-		}
+		return writeOutput(cmd, name, write)
 	}
-	if f.events != "" {
-		return writeTrace(f.events, func(w io.Writer) error { return replay.WriteEvents(w, results) })
-	}
-	return nil
+	return errors.Join(
+		output(f.json, func(w io.Writer) error {
+			doc := json.NewEncoder(w)
+			doc.SetIndent("", "  ")
+			return doc.Encode(map[string]any{"policies": results})
+		}),
+		output(f.report, func(w io.Writer) error { return report.Write(w, title, results) }),
+		output(f.events, func(w io.Writer) error { return replay.WriteEvents(w, results) }),
+	)
 }
 
 // never is later than any session.

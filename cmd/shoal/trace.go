@@ -1,13 +1,8 @@
 package main
 
 import (
-	"bufio"
-	"compress/gzip"
-	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -62,7 +57,7 @@ a JSON file; docs/replay.md describes it.`,
 	flags.DurationVar(&f.from, "from", 0, "when the first viewers come, since midnight")
 	flags.DurationVar(&f.to, "to", 24*time.Hour, "when the last viewers come, since midnight")
 	flags.DurationVar(&f.end, "end", 0, "when the recording ends and cuts sessions short, since midnight (default never)")
-	flags.StringVarP(&f.out, "out", "o", "", "`FILE` to write; gzipped when it ends in .gz (required)")
+	flags.StringVarP(&f.out, "out", "o", "", "`FILE` to write (- is stdout); gzipped when it ends in .gz (required)")
 	return cmd
 }
 
@@ -79,7 +74,7 @@ func (f *generateFlags) run(cmd *cobra.Command) error {
 	if err := g.Validate(); err != nil {
 		return usageError{err}
 	}
-	err = writeTrace(f.out, func(w io.Writer) error {
+	err = writeOutput(cmd, f.out, func(w io.Writer) error {
 		sessions := trace.WriteSessions(w, trace.GeneratedColumns...)
 		return g.Generate(func(s trace.Session) error {
 			if err := cmd.Context().Err(); err != nil {
@@ -91,8 +86,7 @@ func (f *generateFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "wrote %s: %d sessions, profile %s, seed %d\n", f.out, f.sessions, profile.Name, f.seed)
-	return err
+	return sayWrote(cmd, f.out, fmt.Sprintf("%d sessions, profile %s, seed %d", f.sessions, profile.Name, f.seed))
 }
 
 // sayBorrowed names the sections of a profile that are not its own.
@@ -100,43 +94,4 @@ func sayBorrowed(cmd *cobra.Command, p *trace.Profile) {
 	if sections := p.Borrowed(); len(sections) > 0 {
 		_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "profile %s: from profile default: %s\n", p.Name, strings.Join(sections, ", "))
 	}
-}
-
-// writeTrace replaces a file in one step: a failure half-way leaves what was
-// there. A name that ends in .gz is gzipped.
-func writeTrace(name string, write func(io.Writer) error) (err error) {
-	temp, err := os.CreateTemp(filepath.Dir(name), ".shoal-trace-*")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, ignoreClosed(temp.Close()), os.Remove(temp.Name()))
-		}
-	}()
-	buffered := bufio.NewWriterSize(temp, 64<<10)
-	var w io.Writer = buffered
-	finish := buffered.Flush
-	if strings.HasSuffix(name, ".gz") {
-		zipped := gzip.NewWriter(buffered)
-		w = zipped
-		finish = func() error { return errors.Join(zipped.Close(), buffered.Flush()) }
-	}
-	if err := write(w); err != nil {
-		return err // it names its input
-	}
-	if err := errors.Join(finish(), temp.Chmod(0o644), temp.Close()); err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	if err := os.Rename(temp.Name(), name); err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	return nil
-}
-
-func ignoreClosed(err error) error {
-	if errors.Is(err, os.ErrClosed) {
-		return nil
-	}
-	return err
 }

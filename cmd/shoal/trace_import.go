@@ -51,7 +51,7 @@ in docs/replay.md.`,
 		RunE:      func(cmd *cobra.Command, args []string) error { return f.run(cmd, args[0], args[1]) },
 	}
 	flags := cmd.Flags()
-	flags.StringVarP(&f.out, "out", "o", "", "`FILE` to write, gzipped when it ends in .gz; a folder when IN is one (required)")
+	flags.StringVarP(&f.out, "out", "o", "", "`FILE` to write (- is stdout), gzipped when it ends in .gz; a folder when IN is one (required)")
 	flags.BoolVar(&f.skipBad, "skip-bad", false, "count rows that cannot be read and go on")
 	flags.StringVar(&f.up, "up", "", "mahimahi: `FILE` of the uplink that was recorded with IN")
 	flags.StringVar(&f.direction, "direction", "down", "sabre, pensieve: the way that was measured, down or up")
@@ -78,6 +78,8 @@ func (f *importFlags) run(cmd *cobra.Command, format, in string) error {
 		return f.importFile(cmd, format, in, f.out)
 	case format == "p2p-live" || format == "ofcom":
 		return usagef("%s is a folder: give the file of %s", in, format)
+	case f.out == stdout:
+		return usagef("%s is a folder: -o must name one, too", in)
 	case f.up != "":
 		return usagef("--up is for one file: in a folder, NAME.down and NAME.up belong together")
 	default:
@@ -98,20 +100,19 @@ func (f *importFlags) importFile(cmd *cobra.Command, format, in, out string) (er
 	case "p2p-live":
 		said, err = importSessions(cmd, r, in, out, o)
 	case "ofcom":
-		said, err = importHomes(r, in, out, o)
+		said, err = importHomes(cmd, r, in, out, o)
 	default:
-		said, err = f.importNetwork(format, r, in, out, o)
+		said, err = f.importNetwork(cmd, format, r, in, out, o)
 	}
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "wrote %s: %s\n", out, said)
-	return err
+	return sayWrote(cmd, out, said)
 }
 
 func importSessions(cmd *cobra.Command, r io.Reader, in, out string, o trace.Options) (said string, err error) {
 	count, skipped := 0, 0
-	err = writeTrace(out, func(w io.Writer) error {
+	err = writeOutput(cmd, out, func(w io.Writer) error {
 		sessions := trace.WriteSessions(w, convert.LiveColumns...)
 		skipped, err = convert.P2PLive(r, in, o, func(s trace.Session) error {
 			if err := cmd.Context().Err(); err != nil {
@@ -128,16 +129,16 @@ func importSessions(cmd *cobra.Command, r io.Reader, in, out string, o trace.Opt
 	return fmt.Sprintf("%d sessions, %d bad rows skipped", count, skipped), err
 }
 
-func importHomes(r io.Reader, in, out string, o trace.Options) (said string, err error) {
+func importHomes(cmd *cobra.Command, r io.Reader, in, out string, o trace.Options) (said string, err error) {
 	profile, skipped, unweighted, err := convert.Ofcom(r, in, o)
 	if err != nil {
 		return "", err
 	}
-	err = writeTrace(out, func(w io.Writer) error { return trace.WriteProfile(w, profile) })
+	err = writeOutput(cmd, out, func(w io.Writer) error { return trace.WriteProfile(w, profile) })
 	return fmt.Sprintf("%d homes, %d left out (no national weight), %d bad rows skipped", len(profile.Homes.Lines), unweighted, skipped), err
 }
 
-func (f *importFlags) importNetwork(format string, r io.Reader, in, out string, o trace.Options) (said string, err error) {
+func (f *importFlags) importNetwork(cmd *cobra.Command, format string, r io.Reader, in, out string, o trace.Options) (said string, err error) {
 	direction := convert.Down
 	if f.direction == "up" {
 		direction = convert.Up
@@ -155,7 +156,7 @@ func (f *importFlags) importNetwork(format string, r io.Reader, in, out string, 
 	if err != nil {
 		return "", err
 	}
-	err = writeTrace(out, func(w io.Writer) error {
+	err = writeOutput(cmd, out, func(w io.Writer) error {
 		network := trace.WriteNetwork(w)
 		for _, row := range rows {
 			if err := network.Write(row); err != nil {
@@ -214,7 +215,8 @@ func (f *importFlags) importFolder(cmd *cobra.Command, format, in string) error 
 	}
 	var files []string
 	for _, e := range entries {
-		if e.Type().IsRegular() && isTraceFile(format, e.Name()) {
+		info, err := os.Stat(filepath.Join(in, e.Name())) // through links
+		if err == nil && info.Mode().IsRegular() && isTraceFile(format, e.Name()) {
 			files = append(files, e.Name())
 		}
 	}

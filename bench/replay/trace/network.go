@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"math"
+	"os"
 	"path/filepath"
 	"slices"
 	"sort"
@@ -267,16 +268,20 @@ type Networks struct {
 }
 
 // OpenNetworks reads every .csv and .csv.gz in a folder and the folders in it,
-// or the one file that path names. Files without a t_ms column are passed over.
+// or the one file that path names. Links to files are followed, and path itself may
+// be one. Files without a t_ms column are passed over.
 func OpenNetworks(path string, o Options) (*Networks, error) {
 	all := &Networks{byName: make(map[string]*Network)}
 	rows := 0
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		path = filepath.Clean(path) + string(filepath.Separator) // walks the folder behind a link, by the link's name
+	}
 	err := filepath.WalkDir(path, func(file string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		name, isTrace := NetworkName(file)
-		if !entry.Type().IsRegular() || !isTrace && file != path {
+		if !isTrace && file != path || !isFile(file, entry) {
 			return nil
 		}
 		if rel, err := filepath.Rel(path, name); err == nil && file != path {
@@ -321,6 +326,15 @@ func OpenNetworks(path string, o Options) (*Networks, error) {
 	}
 	slices.Sort(all.names)
 	return all, nil
+}
+
+// isFile tells whether there is a file to read, perhaps through a link.
+func isFile(name string, entry fs.DirEntry) bool {
+	if entry.Type()&fs.ModeSymlink == 0 {
+		return entry.Type().IsRegular()
+	}
+	info, err := os.Stat(name)
+	return err == nil && info.Mode().IsRegular()
 }
 
 func openNetwork(path string, rowsMax int, o Options) (n *Network, err error) {

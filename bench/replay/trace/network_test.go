@@ -146,6 +146,28 @@ func TestFolderOfNetworksIsReadByName(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
+func TestNetworksAreFoundThroughLinks(t *testing.T) {
+	real, dir := t.TempDir(), t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(real, "bus.csv"), []byte("t_ms,down_kbps\n0,1\n"), 0o600))
+	link := func(to, name string) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.Symlink(to, path))
+		return path
+	}
+	for path, names := range map[string][]string{
+		link(real, "folder"):                              {"bus"},
+		link(filepath.Join(real, "bus.csv"), "ferry.csv"): {"ferry"},
+		dir: {"ferry"}, // a link to a folder is not followed: it could lead round in a circle
+	} {
+		all, err := OpenNetworks(path, Options{})
+		require.NoError(t, err, path)
+		require.Equal(t, names, all.Names(), path)
+	}
+	link(filepath.Join(real, "gone.csv"), "nothing.csv")
+	_, err := OpenNetworks(dir, Options{})
+	require.NoError(t, err, "a link to nothing is no trace")
+}
+
 func TestMatrixWithLabels(t *testing.T) {
 	m, err := ReadMatrix(strings.NewReader("from,FR,\"Some, ISP\",US\nFR,0,20,90.5\n\"Some, ISP\",,4,0\nUS,,80,\n"), "x.csv", Options{})
 	require.NoError(t, err)
