@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -135,6 +136,9 @@ func printReplay(out io.Writer, results []replay.Result) error {
 		if results[i].Partial {
 			fmt.Fprintf(&b, "PARTIAL: the run was interrupted; %s saw %d sessions\n", results[i].Policy, results[i].Sessions)
 		}
+	}
+	if slices.ContainsFunc(results, func(o replay.Result) bool { return o.Sessions != r.Sessions }) {
+		fmt.Fprintln(&b, "The policies saw different sessions: do not compare them. Let it end, or play less: --to, --max-sessions")
 	}
 	_, err := io.WriteString(out, b.String())
 	return err

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"shoal/bench/replay"
 )
 
 // twoViewers watch the same short film one after the other.
@@ -102,6 +104,20 @@ func TestReplaySkipsBadRowsWhenToldAndCountsThem(t *testing.T) {
 	events, err := os.ReadFile(name("events.csv"))
 	require.NoError(t, err)
 	require.Equal(t, 4, strings.Count(string(events), ",false,1\n"), "in each line")
+}
+
+func TestInterruptedPoliciesThatSawDifferentSessionsDoNotCompare(t *testing.T) {
+	table := func(sessions ...int) string {
+		var out strings.Builder
+		var results []replay.Result
+		for _, n := range sessions {
+			results = append(results, replay.Result{Policy: "shoal", Partial: true, Sessions: n, Digest: "0123456789ab"})
+		}
+		require.NoError(t, printReplay(&out, results))
+		return out.String()
+	}
+	require.Contains(t, table(10, 7), "do not compare")
+	require.NotContains(t, table(7, 7), "do not compare")
 }
 
 // asJSON runs a replay and returns its policies' results.
