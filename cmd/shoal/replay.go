@@ -26,7 +26,7 @@ type replayFlags struct {
 	policies                        []string
 	seed                            uint64
 	json, report, events            string
-	maxSessions, workers            int
+	maxSessions, workers, cdnRate   int
 	from, to                        secondsFlag
 	buffer, cdnRTT, segment         time.Duration
 	progressive, skipBad            bool
@@ -75,6 +75,7 @@ func replayCommand() *cobra.Command {
 	flags.Var(&f.to, "to", "play sessions that start before this time")
 	flags.DurationVar(&f.buffer, "buffer", 2*time.Second, "media that a player wants before it starts")
 	flags.DurationVar(&f.cdnRTT, "cdn-rtt", 20*time.Millisecond, "round trip between an access line and the CDN")
+	flags.IntVar(&f.cdnRate, "cdn-rate", 100_000, "most that the CDN gives one viewer, in `KBIT/S`")
 	flags.DurationVar(&f.segment, "segment", 6*time.Second, "length of a segment")
 	flags.BoolVar(&f.progressive, "progressive", false, "players append byte by byte, not whole segments")
 	flags.IntSliceVar(&f.ladder, "ladder", nil, "bitrates in `KBIT/S`, such as 400,1200,2500,5000: viewers whose track and bitrate the trace does not tell adapt")
@@ -101,7 +102,7 @@ func (f *replayFlags) run(cmd *cobra.Command) error {
 	}
 	cfg := replay.Config{
 		Seed: f.seed, Policies: f.policies, Workers: f.workers, StartBuffer: f.buffer, CDNRTT: f.cdnRTT,
-		Segment: f.segment, Progressive: f.progressive, LossRatio: f.loss, RTT: in.matrix, Ladder: f.ladder,
+		CDNBytesPerSec: float64(f.cdnRate) * 125, Segment: f.segment, Progressive: f.progressive, LossRatio: f.loss, RTT: in.matrix, Ladder: f.ladder,
 	}
 	meter := new(replay.Meter)
 	bar := startProgress(cmd.ErrOrStderr(), meter, in.watched()*float64(len(replay.Runs(cfg))))
@@ -147,6 +148,8 @@ func (f *replayFlags) check() error {
 		return errors.New("--workers must be at least 1")
 	case f.buffer <= 0 || f.buffer > time.Minute || f.cdnRTT <= 0 || f.cdnRTT > time.Minute || f.segment < 100*time.Millisecond || f.segment > time.Minute:
 		return errors.New("--buffer and --cdn-rtt must be above 0 and at most 1m, and --segment from 100ms to 1m")
+	case f.cdnRate < 1 || f.cdnRate > bitrateMax:
+		return errors.New("--cdn-rate must be from 1 to 100000000 kbit/s")
 	case len(f.ladder) == 1 || !rises(f.ladder):
 		return errors.New("--ladder wants two bitrates or more, rising, from 1 to 100000000 kbit/s")
 	case f.ladder != nil && f.progressive:

@@ -79,6 +79,7 @@ func TestReplayRefusesWhatItCannotPlay(t *testing.T) {
 		"long buffer":    {twoViewers, []string{"--buffer", "100h"}, "at most 1m"},
 		"no folder":      {twoViewers, []string{"--json", "nowhere/out.json"}, "--json nowhere/out.json: there is no folder nowhere: make it first"},
 		"a folder":       {twoViewers, []string{"--report", os.TempDir()}, "is a folder: name a file in it"},
+		"no CDN":         {twoViewers, []string{"--cdn-rate", "0"}, "--cdn-rate must be from 1"},
 		"bad time":       {twoViewers, []string{"--from", "noon"}, "seconds since the trace's beginning"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -138,6 +139,7 @@ func TestNetworkTracesAreDrawnForSessionsThatNameNone(t *testing.T) {
 	args := []string{"--policy", "cdn-only", "--network", dir}
 	require.Zero(t, asJSON(t, twoViewers, args...)[0]["stalls"])
 	require.NotZero(t, asJSON(t, twoViewers, append(args, "--network-share", "1")...)[0]["stalls"])
+	require.NotZero(t, asJSON(t, twoViewers, "--policy", "cdn-only", "--cdn-rate", "300")[0]["stalls"], "nor is the CDN faster, if told")
 	_, errs, status := replayed(t, twoViewers, "--network-share", "1")
 	require.Equal(t, exitUsage, status)
 	require.Contains(t, errs, "name their folder with --network")
