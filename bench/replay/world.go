@@ -4,7 +4,6 @@ import (
 	"context"
 	"hash/fnv"
 	"math/rand/v2"
-	"sync/atomic"
 	"time"
 
 	"shoal/engine/swarm"
@@ -23,15 +22,6 @@ const (
 	checkEvery = 4096
 )
 
-// Meter is what a run tells while it goes on. Its fields may be read at any
-// time, from any goroutine.
-type Meter struct {
-	Online        atomic.Int64 // nodes in all worlds at work
-	ViewerSeconds atomic.Int64 // watched so far
-	SimSeconds    atomic.Int64 // the latest moment of the trace that was reached
-	Sessions      atomic.Int64 // ended
-}
-
 // world is one swarm under one policy.
 type world struct {
 	cfg     Config
@@ -49,6 +39,8 @@ type world struct {
 	results []SessionResult
 	total   series
 	done    outcome
+	watched time.Duration // by those who have left
+	told    int64         // viewer-seconds, to the meter
 
 	// Of the node whose turn it is.
 	due     []inbound // of takeBursts
@@ -108,6 +100,8 @@ func (w *world) run(ctx context.Context, sw *swarmSessions) outcome {
 			w.gone(p) // cut short: what was seen so far counts
 		}
 	}
+	w.tellMeter()
+	w.meter.ended(w)
 	w.done.results, w.done.total = w.results, w.total
 	return w.done
 }
@@ -199,13 +193,6 @@ func (w *world) doViewer(p *peer, ev *event) {
 	p.cycle()
 }
 
-// tellMeter shows how far the world is.
-func (w *world) tellMeter() {
-	if s := int64(w.now / time.Second); s > w.meter.SimSeconds.Load() {
-		w.meter.SimSeconds.Store(s)
-	}
-}
-
 // finish writes down a session and lets its node go.
 func (w *world) finish(p *peer) {
 	p.advancePlayer()
@@ -213,12 +200,12 @@ func (w *world) finish(p *peer) {
 		p.endStall()
 		p.viewer.state = stateIdle
 	}
-	watched := min(w.now-p.arrived, p.s.Watch)
+	watched := p.watched()
+	w.watched += watched
 	w.total.watched(p.arrived, p.arrived+watched)
 	w.results[p.index] = sessionResult(p)
 	w.done.jobs.add(w, p)
 	w.peers[p.index] = nil
-	w.meter.ViewerSeconds.Add(int64(watched / time.Second))
 	w.meter.Sessions.Add(1)
 	p.policy, p.shelves, p.mail, p.coming, p.conns = nil, nil, mailbox{}, nil, nil
 }

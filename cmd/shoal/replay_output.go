@@ -39,7 +39,7 @@ func startProgress(out io.Writer, meter *replay.Meter, whole float64) *progress 
 		defer close(p.done)
 		ticker := time.NewTicker(every)
 		defer ticker.Stop()
-		begin := time.Now()
+		speed := newSpeed(time.Now())
 		for {
 			select {
 			case <-ctx.Done():
@@ -48,7 +48,7 @@ func startProgress(out io.Writer, meter *replay.Meter, whole float64) *progress 
 				}
 				return
 			case now := <-ticker.C:
-				line := replayProgress(meter, whole, now.Sub(begin))
+				line := replayProgress(meter, whole, speed.at(now, meter.ViewerSeconds.Load()))
 				if live {
 					line = "\r" + line + "\x1b[K"
 				} else {
@@ -61,17 +61,36 @@ func startProgress(out io.Writer, meter *replay.Meter, whole float64) *progress 
 	return p
 }
 
-func replayProgress(meter *replay.Meter, whole float64, elapsed time.Duration) string {
-	done := float64(meter.ViewerSeconds.Load())
+// speed is that of the last ten to twenty seconds. Of the whole run it would be that
+// of the policy without peers, which is fast and comes first.
+type speed struct{ old, new mark }
+
+type mark struct {
+	at   time.Time
+	done int64
+}
+
+func newSpeed(now time.Time) *speed { return &speed{mark{at: now}, mark{at: now}} }
+
+// at returns how much is done a second.
+func (s *speed) at(now time.Time, done int64) float64 {
+	if now.Sub(s.new.at) >= progressLines {
+		s.old, s.new = s.new, mark{now, done}
+	}
+	return float64(done-s.old.done) / max(now.Sub(s.old.at).Seconds(), 0.001)
+}
+
+// replayProgress is the line that shows how far a replay is; whole is what there is
+// to do.
+func replayProgress(meter *replay.Meter, whole, perSecond float64) string {
 	share := 0.0
 	if whole > 0 {
-		share = min(done/whole, 1)
+		share = min(float64(meter.ViewerSeconds.Load())/whole, 1)
 	}
 	cells := int(share * progressCells)
-	at := time.Duration(meter.SimSeconds.Load()) * time.Second
 	return fmt.Sprintf("[%s%s] %3.0f %%  simulated %s  %d viewers online  %.0f viewer-seconds/s",
 		strings.Repeat("=", cells), strings.Repeat(" ", progressCells-cells), share*100,
-		clockText(at), meter.Online.Load(), done/max(elapsed.Seconds(), 0.001))
+		clockText(meter.Simulated()), meter.Online.Load(), perSecond)
 }
 
 func clockText(d time.Duration) string {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -119,6 +120,18 @@ func TestInterruptedPoliciesThatSawDifferentSessionsDoNotCompare(t *testing.T) {
 	}
 	require.Contains(t, table(10, 7), "do not compare")
 	require.NotContains(t, table(7, 7), "do not compare")
+}
+
+func TestProgressShowsTheSpeedOfLate(t *testing.T) {
+	begin := time.Unix(0, 0)
+	s := newSpeed(begin)
+	require.InDelta(t, 1000, s.at(begin.Add(time.Second), 1000), 1e-9)
+	done := int64(0)
+	for i := range 30 {
+		done = int64(100_000 + 10*i)
+		s.at(begin.Add(time.Duration(10+i)*time.Second), done)
+	}
+	require.InDelta(t, 10, s.at(begin.Add(40*time.Second), done+10), 1e-9)
 }
 
 // asJSON runs a replay and returns its policies' results.
