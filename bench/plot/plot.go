@@ -4,6 +4,7 @@ package plot
 import (
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 )
 
@@ -148,4 +149,11 @@ func steps(from, to float64) []float64 {
 
 func number(v float64) string { return strings.TrimSuffix(fmt.Sprintf("%.1f", v), ".0") }
 
-func label(v float64) string { return fmt.Sprintf("%.4g", v) }
+// label writes four digits, and no exponent.
+func label(v float64) string {
+	short, err := strconv.ParseFloat(strconv.FormatFloat(v, 'g', 4, 64), 64)
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
+	return strconv.FormatFloat(short, 'f', -1, 64)
+}

@@ -13,6 +13,7 @@ import (
 	"github.com/mattn/go-isatty"
 
 	"shoal/bench/replay"
+	"shoal/bench/replay/report"
 )
 
 const (
@@ -113,7 +114,8 @@ func printReplay(out io.Writer, results []replay.Result) error {
 		row(name, func(r *replay.Result) string { return fmt.Sprintf("%.1f %%", 100*of(r)) })
 	}
 	bytes := func(name string, of func(*replay.Result) int64) {
-		row(name, func(r *replay.Result) string { return fmt.Sprintf("%.1f MB", float64(of(r))/1e6) })
+		unit, size := report.ByteUnit(results, of)
+		row(name, func(r *replay.Result) string { return fmt.Sprintf("%.1f %s", float64(of(r))/size, unit) })
 	}
 	row("", func(r *replay.Result) string { return r.Policy })
 	percent("saving", func(r *replay.Result) float64 { return r.Saving })

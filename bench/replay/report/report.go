@@ -65,7 +65,10 @@ func table(results []replay.Result) []tableRow {
 		rows = append(rows, r)
 	}
 	percent := func(v float64) string { return fmt.Sprintf("%.1f %%", 100*v) }
-	megabytes := func(v int64) string { return fmt.Sprintf("%.1f MB", float64(v)/1e6) }
+	bytes := func(name string, of func(*replay.Result) int64) {
+		unit, size := ByteUnit(results, of)
+		add(name, func(r *replay.Result) string { return fmt.Sprintf("%.1f %s", float64(of(r))/size, unit) })
+	}
 	add("Saving", func(r *replay.Result) string { return percent(r.Saving) })
 	add("Net saving", func(r *replay.Result) string { return percent(r.NetSaving) })
 	add("Bound", func(r *replay.Result) string { return percent(r.Bound) })
@@ -80,19 +83,36 @@ func table(results []replay.Result) []tableRow {
 	add("Mean bitrate", func(r *replay.Result) string { return fmt.Sprintf("%.0f kbit/s", r.MeanKbps) })
 	add("Same without peers", func(r *replay.Result) string { return fmt.Sprintf("%.0f kbit/s", r.TwinMeanKbps) })
 	add("Switches of rendition", func(r *replay.Result) string { return fmt.Sprint(r.Switches) })
-	add("Played from peers", func(r *replay.Result) string { return megabytes(r.P2PBytes) })
-	add("Played from the CDN", func(r *replay.Result) string { return megabytes(r.CDNBytes) })
-	add("of it start-up", func(r *replay.Result) string { return megabytes(r.CDNStartupBytes) })
-	add("of it first copies", func(r *replay.Result) string { return megabytes(r.CDNFirstCopyBytes) })
-	add("of it rescue", func(r *replay.Result) string { return megabytes(r.CDNRescueBytes) })
-	add("Duplicates", func(r *replay.Result) string { return megabytes(r.DuplicateBytes) })
-	add("Fetched and not watched", func(r *replay.Result) string { return megabytes(r.WastedBytes) })
+	bytes("Played from peers", func(r *replay.Result) int64 { return r.P2PBytes })
+	bytes("Played from the CDN", func(r *replay.Result) int64 { return r.CDNBytes })
+	bytes("of it start-up", func(r *replay.Result) int64 { return r.CDNStartupBytes })
+	bytes("of it first copies", func(r *replay.Result) int64 { return r.CDNFirstCopyBytes })
+	bytes("of it rescue", func(r *replay.Result) int64 { return r.CDNRescueBytes })
+	bytes("Duplicates", func(r *replay.Result) int64 { return r.DuplicateBytes })
+	bytes("Fetched and not watched", func(r *replay.Result) int64 { return r.WastedBytes })
 	add("Peers in the same ISP", func(r *replay.Result) string { return percent(r.SameISPShare) })
 	add("Peers in the same region", func(r *replay.Result) string { return percent(r.SameRegionShare) })
 	add("Peers in the same country", func(r *replay.Result) string { return percent(r.SameCountryShare) })
 	add("Sessions", func(r *replay.Result) string { return fmt.Sprint(r.Sessions) })
 	add("Digest", func(r *replay.Result) string { return r.Digest[:min(len(r.Digest), 12)] })
 	return rows
+}
+
+// ByteUnit is the unit in which a row of the table is read best, and its bytes: all of
+// a row have the same.
+func ByteUnit(results []replay.Result, of func(*replay.Result) int64) (name string, bytes float64) {
+	most := int64(0)
+	for i := range results {
+		most = max(most, of(&results[i]))
+	}
+	switch {
+	case most >= 1e12:
+		return "TB", 1e12
+	case most >= 1e10:
+		return "GB", 1e9
+	default:
+		return "MB", 1e6
+	}
 }
 
 // smooth bins of 10 s make a minute, in which the rhythm of segments is lost.
@@ -218,18 +238,32 @@ func startups(results []replay.Result) plot.Plot {
 	return p
 }
 
+// stalls leaves out those who never stalled, who would be the whole picture.
 func stalls(results []replay.Result) plot.Plot {
-	p := plot.Plot{Title: "Stalls", X: "% of the time stalled", Y: "share of sessions that stalled no longer", MaxY: 1}
+	p := plot.Plot{Title: "Stalls", X: "% of the time stalled", Y: "share of sessions that stalled longer", LogX: true}
 	for i := range results {
 		var values []float64
 		for _, s := range results[i].PerSession {
-			if whole := s.Played + s.Stalled; whole > 0 {
-				values = append(values, 100*s.Stalled.Seconds()/whole.Seconds())
+			if s.Stalled > 0 {
+				values = append(values, max(100*s.Stalled.Seconds()/(s.Played+s.Stalled).Seconds(), 0.01))
 			}
 		}
-		p.Curves = append(p.Curves, distribution(results[i].Policy, i, values))
+		p.Curves = append(p.Curves, exceeding(results[i].Policy, i, values, len(results[i].PerSession)))
 	}
 	return p
+}
+
+// exceeding is the share of n that lies above each of some values.
+func exceeding(name string, class int, values []float64, n int) plot.Curve {
+	slices.Sort(values)
+	c := plot.Curve{Name: name, Class: class}
+	share := float64(len(values)) / float64(max(n, 1))
+	binsOf(len(values), func(_, to int) {
+		c.Add(values[to-1], share)
+		share = float64(len(values)-to) / float64(n)
+		c.Add(values[to-1], share)
+	})
+	return c
 }
 
 func savingBySize(results []replay.Result) plot.Plot {

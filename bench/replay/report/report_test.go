@@ -41,3 +41,22 @@ func TestNothingToShowIsSaid(t *testing.T) {
 	require.NoError(t, Write(&page, "empty", nil))
 	require.Contains(t, page.String(), "Nothing to show.")
 }
+
+func TestRowsHaveOneUnit(t *testing.T) {
+	results := []replay.Result{{Policy: "a", P2PBytes: 12_500_000_000}, {Policy: "b", P2PBytes: 4_000_000}}
+	var page strings.Builder
+	require.NoError(t, Write(&page, "units", results))
+	require.Contains(t, page.String(), "12.5 GB")
+	require.Contains(t, page.String(), "0.0 GB")
+}
+
+func TestStallsShowWhoStalledOfAll(t *testing.T) {
+	r := replay.Result{PerSession: make([]replay.SessionResult, 10)}
+	r.PerSession[3] = replay.SessionResult{Played: 90 * time.Second, Stalled: 10 * time.Second}
+	r.PerSession[7] = replay.SessionResult{Played: 50 * time.Second, Stalled: 50 * time.Second}
+	p := stalls([]replay.Result{r})
+	p.LayOut()
+	require.False(t, p.Empty)
+	require.Equal(t, "0.2", p.YTicks[len(p.YTicks)-1].Label, "two of ten have stalled")
+	require.Equal(t, "50", p.XTicks[len(p.XTicks)-1].Label)
+}
