@@ -102,7 +102,8 @@ func (f *replayFlags) run(cmd *cobra.Command) error {
 	}
 	cfg := replay.Config{
 		Seed: f.seed, Policies: f.policies, Workers: f.workers, StartBuffer: f.buffer, CDNRTT: f.cdnRTT,
-		CDNBytesPerSec: float64(f.cdnRate) * 125, Segment: f.segment, Progressive: f.progressive, LossRatio: f.loss, RTT: in.matrix, Ladder: f.ladder,
+		CDNBytesPerSec: float64(f.cdnRate) * 1000 / 8,
+		Segment:        f.segment, Progressive: f.progressive, LossRatio: f.loss, RTT: in.matrix, Ladder: f.ladder,
 	}
 	meter := new(replay.Meter)
 	bar := startProgress(cmd.ErrOrStderr(), meter, in.watched()*float64(len(replay.Runs(cfg))))
@@ -116,12 +117,11 @@ func (f *replayFlags) run(cmd *cobra.Command) error {
 	for i := range results {
 		results[i].WallSeconds, results[i].SkippedRows = wall.Seconds(), in.skipped
 	}
+	var printed error
 	if f.toStdout() == 0 {
-		if err := printReplay(cmd.OutOrStdout(), results); err != nil {
-			return err
-		}
+		printed = printReplay(cmd.OutOrStdout(), results)
 	}
-	if err := f.write(cmd, results); err != nil {
+	if err := errors.Join(printed, f.write(cmd, results)); err != nil {
 		return err
 	}
 	if slices.ContainsFunc(results, func(r replay.Result) bool { return r.Partial }) {
