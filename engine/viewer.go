@@ -21,6 +21,11 @@ type Playback struct {
 	At time.Time
 }
 
+// AppendTime is kept between a segment's last byte and the moment the buffer runs
+// dry, for players that append whole segments: hls.js shows one 30 ms later, on an
+// idle machine. A player shares its processor with the node and much else.
+const AppendTime = 500 * time.Millisecond
+
 const (
 	// viewersMax bounds the viewing sessions of one title; the one that was
 	// silent longest gives way.
@@ -183,9 +188,11 @@ func (l *loop) playhead(now time.Time, v *Viewer, p Playback) {
 	s := l.titleOf(v.title)
 	s.viewers[v.handle] = v
 	s.position = p.Position
-	l.core.Playhead(now, v.handle, swarm.Playhead{
-		Title: s.handle, Position: p.Position, Buffer: p.Buffer, Rate: p.Rate, Progressive: p.Progressive,
-	})
+	play := swarm.Playhead{Title: s.handle, Position: p.Position, Buffer: p.Buffer, Rate: p.Rate, Progressive: p.Progressive}
+	if !p.Progressive {
+		play.Append = AppendTime
+	}
+	l.core.Playhead(now, v.handle, play)
 	if first || jump {
 		l.upkeepTitle(now, s)
 		l.kickTracker()

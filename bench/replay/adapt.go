@@ -15,6 +15,7 @@ type adapting struct {
 	rung     int           // of the ladder
 	chosen   bool          // at least once
 	asked    time.Duration // when the present segment was
+	held     time.Duration // the buffer then
 	first    time.Duration // when its first byte came
 	began    bool          // that it has
 	all, cdn pace.Meter    // of the line: engine.LineRate
@@ -39,8 +40,8 @@ func (p *peer) choose() {
 }
 
 // asks begins a GET.
-func (a *adapting) asks(now time.Duration, first uint32) {
-	a.asked, a.began, a.left, a.mayLeave = now, false, first, now
+func (a *adapting) asks(now, held time.Duration, first uint32) {
+	a.asked, a.held, a.began, a.left, a.mayLeave = now, held, false, first, now
 }
 
 // firstByte is when an answer begins.
@@ -81,7 +82,11 @@ func (p *peer) deliver() bool {
 		if a.mayLeave > now {
 			return p.deliverLater()
 		}
-		if rate := p.paceRate(); rate > 0 {
+		rate := p.paceRate()
+		if a.left == v.first {
+			a.mayLeave -= pace.HeadStart(now-a.asked, a.held, p.rendition.bytes(v.seg), rate)
+		}
+		if rate > 0 {
 			a.mayLeave += time.Duration(wire.PieceBytes / rate * float64(time.Second))
 		}
 		a.left++

@@ -139,7 +139,7 @@ func (p *peer) load() {
 		}
 		if v.adapting != nil {
 			p.choose()
-			v.adapting.asks(w.now, p.rendition.firstPiece(v.seg))
+			v.adapting.asks(w.now, v.buffer(), p.rendition.firstPiece(v.seg))
 		}
 		v.getting = true
 		v.loaded = append(v.loaded, p.rendition)

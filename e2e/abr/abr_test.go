@@ -76,7 +76,12 @@ func TestPlayersChooseAsWithoutTheNode(t *testing.T) {
 		t.Logf("\n%s", &table)
 		direct := list[:2]
 		for _, r := range list[2:] {
-			compare(t, r, direct, switchNoise[player])
+			t.Run(r.Scenario.String(), func(t *testing.T) {
+				compare(t, r, direct, switchNoise[player])
+				if t.Failed() {
+					t.Logf("\n%s", r.Timeline())
+				}
+			})
 		}
 	}
 }

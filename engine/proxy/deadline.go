@@ -1,6 +1,10 @@
 package proxy
 
-import "time"
+import (
+	"time"
+
+	"shoal/engine"
+)
 
 const (
 	// patienceMin is the shortest time worth planning for: one first-byte time
@@ -12,10 +16,6 @@ const (
 	// hold a whole segment to a rate long before. Two seconds are left for the
 	// CDN to be asked instead.
 	patienceMax = 8 * time.Second
-
-	// underrunMargin is kept between the last byte and the moment the buffer
-	// runs dry: appending and decoding a segment takes a player that long.
-	underrunMargin = 300 * time.Millisecond
 )
 
 // patience is how long the player is content to wait for the last byte of a GET.
@@ -28,7 +28,7 @@ const (
 // duration keeps it where it is; a player that says how much throughput
 // suffices it (rtp) is content with that. The request: it times out.
 //
-//	patience = max(patienceMin, min(dl − margin, max(d/2, bytes/rtp), patienceMax))
+//	patience = max(patienceMin, min(dl − append time, max(d/2, bytes/rtp), patienceMax))
 //
 // Who plays the top rendition, or the only one, has nothing to go up to: it only
 // has to be kept there, and three quarters of the duration do that. hls.js stays
@@ -61,5 +61,5 @@ func patience(c cmcd, bufferLength, duration time.Duration, bytes int64, progres
 	} else if c.playbackRate > 0 {
 		underrun = time.Duration(float64(underrun) / c.playbackRate)
 	}
-	return max(patienceMin, min(underrun-underrunMargin, estimate, patienceMax))
+	return max(patienceMin, min(underrun-engine.AppendTime, estimate, patienceMax))
 }

@@ -26,15 +26,15 @@ func TestPatienceFollowsTheClockThatRunsOutFirst(t *testing.T) {
 	}{
 		"full buffer: half the segment keeps the estimate up": {newCMCD(), 30 * time.Second, d, 1e6, false, false, 3 * time.Second},
 		"nothing to go up to":       {newCMCD(), 30 * time.Second, d, 1e6, false, true, 4500 * time.Millisecond},
-		"the buffer runs dry first": {newCMCD(), 2 * time.Second, d, 1e6, false, false, 1700 * time.Millisecond},
+		"the buffer runs dry first": {newCMCD(), 2 * time.Second, d, 1e6, false, false, 1500 * time.Millisecond},
 		"empty buffer":              {newCMCD(), 0, d, 1e6, false, false, patienceMin},
 		"the player's own deadline": {
-			with(func(c *cmcd) { c.deadline = time.Second }), 30 * time.Second, d, 1e6, false, false, 700 * time.Millisecond,
+			with(func(c *cmcd) { c.deadline = 1200 * time.Millisecond }), 30 * time.Second, d, 1e6, false, false, 700 * time.Millisecond,
 		},
 		"starting": {with(func(c *cmcd) { c.startup, c.deadline = true, time.Hour }), 0, d, 1e6, false, false, patienceMin},
 		"starved":  {with(func(c *cmcd) { c.starved = true }), 20 * time.Second, d, 1e6, false, false, patienceMin},
 		"double speed": {
-			with(func(c *cmcd) { c.playbackRate = 2 }), 4 * time.Second, d, 1e6, false, false, 1700 * time.Millisecond,
+			with(func(c *cmcd) { c.playbackRate = 2 }), 4 * time.Second, d, 1e6, false, false, 1500 * time.Millisecond,
 		},
 		"all the throughput that suffices": {
 			with(func(c *cmcd) { c.sufficientKbps = 2000 }), 30 * time.Second, d, 1e6, false, false, 4 * time.Second,

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"shoal/engine"
 	"shoal/engine/manifest"
 	"shoal/internal/pace"
 )
@@ -23,8 +24,9 @@ import (
 // So the body of an answer to such a player flows no faster than the line
 // brings new bytes at present (engine.LineRate). The schedule runs from the first
 // byte of the answer, and an answer that was late may catch up with it, so that
-// its mean, which is what players measure, is the lesser of line and source.
-// How hls.js and dash.js measure is in docs/decisions.md.
+// its mean, which is what players measure, is the lesser of line and source. A
+// first byte that was late is made up for where the picture would stop otherwise
+// (pace.HeadStart). How hls.js and dash.js measure is in docs/decisions.md.
 
 const (
 	// paceGrain is the time between two writes. Browsers report progress every
@@ -68,6 +70,12 @@ func ladderOf(tracks []manifest.Track, rec manifest.Record, br byteRange, durati
 // starts with the first ones.
 type schedule struct{ next time.Time }
 
+// begin starts it before its first bytes leave, at a time that may be over.
+func (s *schedule) begin(at time.Time) { s.next = at }
+
+// begun tells whether it has started.
+func (s *schedule) begun() bool { return !s.next.IsZero() }
+
 // wait is how long the next bytes have to.
 func (s *schedule) wait(now time.Time) time.Duration {
 	return max(s.next.Sub(now), 0)
@@ -75,8 +83,8 @@ func (s *schedule) wait(now time.Time) time.Duration {
 
 // sent books n bytes that leave now, at a rate; 0 costs no time.
 func (s *schedule) sent(now time.Time, n int, rate float64) {
-	if s.next.IsZero() {
-		s.next = now
+	if !s.begun() {
+		s.begin(now)
 	}
 	if rate > 0 {
 		s.next = s.next.Add(time.Duration(float64(n) / rate * float64(time.Second)))
@@ -106,6 +114,7 @@ func (p *Proxy) Unpaced() { p.pacing.off = true }
 type paced struct {
 	p        *Proxy
 	ladder   pace.Ladder
+	bytes    int64
 	buffer   time.Duration // of the player when it asked
 	began    time.Time
 	schedule schedule
@@ -126,7 +135,7 @@ func (x *exchange) pace(now time.Time, rd *reading, br byteRange, buffer time.Du
 	if x.c.bufferLength >= 0 {
 		buffer = x.c.bufferLength // what it says is better than what was inferred
 	}
-	a := &paced{p: x.p, ladder: l, buffer: buffer, began: now}
+	a := &paced{p: x.p, ladder: l, bytes: br.length, buffer: buffer, began: now}
 	a.look(now, 1)
 	if line := x.p.node.lineRate(); line > 0 {
 		announce(x.w.Header(), line)
@@ -166,11 +175,11 @@ func (a *paced) look(now time.Time, sharers int) {
 // fetched as fast as the line brings them: seeds that take all of the player's
 // patience would pass for the line. Where the line is far above the renditions,
 // seeds have the player's patience.
-func (a *paced) deadline(patience time.Time, bytes int64) time.Time {
+func (a *paced) deadline(patience time.Time) time.Time {
 	if a == nil || a.rate == 0 {
 		return patience
 	}
-	line := a.began.Add(patienceMin + time.Duration(float64(bytes)/a.rate*float64(time.Second)))
+	line := a.began.Add(patienceMin + time.Duration(float64(a.bytes)/a.rate*float64(time.Second)))
 	if patience.IsZero() || line.Before(patience) {
 		return line
 	}
@@ -202,6 +211,9 @@ func (a *paced) leave(ctx context.Context, n int) error {
 	defer a.p.pacing.flowing.Add(-1)
 	now := a.p.now()
 	a.look(now, int(a.p.pacing.flowing.Load()))
+	if !a.schedule.begun() {
+		a.schedule.begin(now.Add(-pace.HeadStart(now.Sub(a.began), a.buffer-engine.AppendTime, a.bytes, a.rate)))
+	}
 	if a.rate > 0 {
 		if err := a.sleep(ctx, a.schedule.wait(now)); err != nil {
 			return err

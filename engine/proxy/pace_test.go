@@ -64,6 +64,25 @@ func TestPaceKeepsEveryBufferAlive(t *testing.T) {
 	})
 }
 
+func TestALateFirstByteIsMadeUpForWhereThePictureWouldStop(t *testing.T) {
+	const bytes, rate = 600_000, 300_000 // a body of two seconds
+	s := func(x float64) time.Duration { return time.Duration(x * float64(time.Second)) }
+	for _, c := range []struct {
+		name            string
+		wait, due, want float64
+	}{
+		{"in time", 0.3, 2, 0},
+		{"late, and the buffer lasts", 2.5, 5, 0},
+		{"late: the last byte comes when it is due", 2.5, 3.5, 1},
+		{"never more than was waited in excess", 2.5, 1, 2},
+		{"cached: what is too high a rendition shall look so", 0, 1, 0},
+		{"a start measures the line", 2.5, 0, 0},
+	} {
+		require.Equal(t, s(c.want), pace.HeadStart(s(c.wait), s(c.due), bytes, rate), c.name)
+	}
+	require.Zero(t, pace.HeadStart(s(2.5), s(1), bytes, 0), "not paced")
+}
+
 func TestScheduleLetsALateAnswerCatchUp(t *testing.T) {
 	now := time.Unix(100, 0)
 	var s schedule
@@ -199,6 +218,20 @@ func TestALateSourceIsCaughtUpWith(t *testing.T) {
 		f.gate, f.gateAt = make(chan struct{}), 65_536
 		time.AfterFunc(800*time.Millisecond, func() { close(f.gate) })
 		require.InDelta(t, 1, took(t, p, "GET", "/film/low.m4s").Seconds(), 0.05, "the mean is the line's all the same")
+	})
+}
+
+func TestALateFirstByteDoesNotStopThePicture(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, p := paceWorld(t)
+		late := func(cmcd string) float64 {
+			f := n.files["film/low.m4s"] // one second at the line's rate
+			f.gate, f.gateAt = make(chan struct{}), 0
+			time.AfterFunc(2500*time.Millisecond, func() { close(f.gate) })
+			return took(t, p, "GET", "/film/low.m4s?CMCD="+url.QueryEscape(cmcd)).Seconds()
+		}
+		require.InDelta(t, 3, late(`bl=3500,dl=3500,sid="a"`), 0.05, "half a second before the buffer ends")
+		require.InDelta(t, 3.5, late(`bl=9000,dl=9000,sid="b"`), 0.05, "there is time")
 	})
 }
 

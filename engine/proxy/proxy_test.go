@@ -358,7 +358,7 @@ func TestCMCDGivesPlayheadAndDeadline(t *testing.T) {
 	require.Equal(t, engine.Playback{Position: 48 * time.Second, Buffer: 18 * time.Second, Rate: 1, At: now}, reports[len(reports)-1], "when the segment is there")
 	require.Equal(t, now.Add(patienceMin), n.lastRead().Deadline, "starved")
 	request(t, p, "GET", "/film/s10.m4s?CMCD="+url.QueryEscape(`bl=12000,dl=2000,ot=av,sid="me"`))
-	require.Equal(t, now.Add(1700*time.Millisecond), n.lastRead().Deadline)
+	require.Equal(t, now.Add(1500*time.Millisecond), n.lastRead().Deadline)
 }
 
 func TestWithoutCMCDEachClientHasItsOwnPlayhead(t *testing.T) {

@@ -189,7 +189,7 @@ func (x *exchange) part(br byteRange, start func() error) (err error) {
 	rd, options, buffer := x.plan(now, br)
 	flow := x.pace(now, rd, br, buffer)
 	defer flow.end()
-	options.Deadline = flow.deadline(options.Deadline, br.length)
+	options.Deadline = flow.deadline(options.Deadline)
 	var view viewer
 	if x.session != nil {
 		view = x.session.view

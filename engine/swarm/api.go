@@ -113,6 +113,9 @@ type Playhead struct {
 	// Progressive players (mpv, VLC, MP4 in <video>) read byte by byte: every
 	// piece has a deadline of its own. Others append whole segments.
 	Progressive bool
+	// Append is how long the player takes to make a picture of what it got: bytes
+	// that come when the buffer runs dry come too late by that.
+	Append time.Duration
 }
 
 // Want is an open read of a player.

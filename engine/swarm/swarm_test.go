@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"shoal/internal/wire"
 )
 
 func TestLaterViewersAreFedByEarlierOnes(t *testing.T) {
@@ -162,6 +164,24 @@ func TestOriginThatComesBackIsUsedAgain(t *testing.T) {
 	require.Zero(t, b.core.cdnDown.fails)
 	require.Zero(t, b.stalls, "its buffer outlasts the outage")
 	require.True(t, b.ended)
+}
+
+func TestSegmentIsDueBeforeItIsShown(t *testing.T) {
+	s := newStranger()
+	film := s.Grown(s.now, s.title, nil, []Record{{Root: [32]byte{4}, Length: wire.PieceBytes, Track: 1, Segments: []Segment{
+		{Length: wire.PieceBytes, Start: 30 * time.Second, Duration: 4 * time.Second},
+	}}})[0]
+	due := func(p Playhead) time.Duration {
+		p.Title, p.Position, p.Buffer = s.title, 20*time.Second, 10*time.Second
+		s.Playhead(s.now, 9, p)
+		s.Want(s.now, Want{ID: 7, Viewer: 9, File: film, Length: wire.PieceBytes})
+		s.Advance(s.now)
+		return s.needOf(Piece{film, 0}).deadline - s.at(s.now)
+	}
+	require.Equal(t, 10*time.Second, due(Playhead{Rate: 1}))
+	require.Equal(t, 9500*time.Millisecond, due(Playhead{Rate: 1, Append: 500 * time.Millisecond}))
+	require.Equal(t, 4500*time.Millisecond, due(Playhead{Rate: 2, Append: 500 * time.Millisecond}), "at double speed it takes no less")
+	require.Zero(t, due(Playhead{Rate: 1, Append: time.Minute}), "never in the past")
 }
 
 func TestReadThatAdvancesIsNotOverdue(t *testing.T) {

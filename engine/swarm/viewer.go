@@ -230,13 +230,13 @@ func (c *Core) needWindow(now time.Time, v *viewer) {
 	}
 }
 
-// until turns media time ahead into wall time. A paused player may go on at any
-// moment, so it counts as playing.
+// until turns media time ahead into the wall time that is left to bring it. A
+// paused player may go on at any moment, so it counts as playing.
 func (v *viewer) until(media time.Duration) time.Duration {
 	if v.play.Rate > 1 {
 		media = time.Duration(float64(media) / v.play.Rate)
 	}
-	return max(media, 0)
+	return max(media-v.play.Append, 0)
 }
 
 // timeOf returns the media time at which a progressive player needs the byte at

@@ -32,6 +32,10 @@ const (
 	// hls.js keeps a rendition at 1/0.95 times its bitrate and dash.js at 1/0.9.
 	shieldBuffer = 10 * time.Second
 	shieldGain   = 0.3
+
+	// punctual is how late a first byte may be: one first-byte time of a far CDN
+	// and the transfer of a piece.
+	punctual = 500 * time.Millisecond
 )
 
 // Ladder is the choice that a player has, in bytes per second.
@@ -53,4 +57,19 @@ func Rate(line float64, l Ladder, buffer time.Duration, sharers int) float64 {
 		rate = max(rate, need*l.This)
 	}
 	return rate
+}
+
+// HeadStart is how much of an answer's schedule counts as over when its first
+// bytes leave, wait after they were asked for. As a rule nothing does: players
+// measure from the first byte on. But one that appends whole segments runs dry
+// when a node that waited for seeds then takes its time for the body too. So what
+// was waited in excess is given back as far as the last byte would come after
+// due, a time counted like wait. From the request on, the mean is still the
+// line's.
+func HeadStart(wait, due time.Duration, bytes int64, rate float64) time.Duration {
+	if due <= 0 || rate <= 0 {
+		return 0 // what a start looks like decides what is played next
+	}
+	body := time.Duration(float64(bytes) / rate * float64(time.Second))
+	return max(min(wait-punctual, wait+body-due), 0)
 }

@@ -14,6 +14,7 @@ type Result struct {
 	Segments   []Segment `json:"segments"`
 	Stalls     int       `json:"stalls"`
 	StalledMS  float64   `json:"stalled_ms"`
+	StallsAtMS []int     `json:"stalls_at_ms"`
 	FirstFrame int       `json:"first_frame_ms"`
 	Error      string    `json:"error,omitempty"`
 	Done       bool      `json:"done"`
@@ -133,6 +134,18 @@ func (r *Result) Estimate() int {
 		return 0
 	}
 	return r.Segments[len(r.Segments)-1].EstimateKbps
+}
+
+// Timeline writes when each segment was asked for, how long it took to its first
+// and from there to its last byte, and when the picture stopped.
+func (r *Result) Timeline() string {
+	var b strings.Builder
+	for _, s := range r.Segments {
+		fmt.Fprintf(&b, "%6d ms: segment %d at step %d, %d + %d ms, then %.1f s of buffer\n",
+			s.StartMS, s.Index, s.Step, s.FirstByteMS, s.TookMS-s.FirstByteMS, s.BufferS)
+	}
+	fmt.Fprintf(&b, "stalls at %d ms", r.StallsAtMS)
+	return b.String()
 }
 
 // Steps writes the renditions over time, a digit per segment that was shown.
