@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"shoal/engine/swarm"
+	"shoal/internal/pace"
 )
 
 // Playback is what a player tells, or what is guessed from its requests.
@@ -20,11 +21,6 @@ type Playback struct {
 	// At is when the player measured this. Zero: now.
 	At time.Time
 }
-
-// AppendTime is kept between a segment's last byte and the moment the buffer runs
-// dry, for players that append whole segments: hls.js shows one 30 ms later, on an
-// idle machine. A player shares its processor with the node and much else.
-const AppendTime = 500 * time.Millisecond
 
 const (
 	// viewersMax bounds the viewing sessions of one title; the one that was
@@ -190,7 +186,7 @@ func (l *loop) playhead(now time.Time, v *Viewer, p Playback) {
 	s.position = p.Position
 	play := swarm.Playhead{Title: s.handle, Position: p.Position, Buffer: p.Buffer, Rate: p.Rate, Progressive: p.Progressive}
 	if !p.Progressive {
-		play.Append = AppendTime
+		play.Append = pace.Append
 	}
 	l.core.Playhead(now, v.handle, play)
 	if first || jump {

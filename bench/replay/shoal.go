@@ -7,6 +7,7 @@ import (
 
 	"shoal/cc"
 	"shoal/engine/swarm"
+	"shoal/internal/pace"
 	"shoal/internal/wire"
 	"shoal/tracker"
 )
@@ -22,7 +23,6 @@ const (
 	seekJump       = 5 * time.Second
 	patienceMin    = 500 * time.Millisecond
 	patienceMax    = 8 * time.Second
-	underrunMargin = 300 * time.Millisecond
 	readerStall    = time.Second
 	readerPatience = 8 * time.Second
 	// retryAfter is how long a player waits after an answer of 504.
@@ -172,6 +172,9 @@ func (b *shoal) report() {
 	w, v := b.p.w, &b.p.viewer
 	b.p.advancePlayer()
 	play := swarm.Playhead{Title: b.title, Position: v.position, Buffer: v.buffer(), Rate: 1, Progressive: w.cfg.Progressive}
+	if !w.cfg.Progressive {
+		play.Append = pace.Append
+	}
 	jump := false
 	if b.lastKnown {
 		passed := min(w.now-b.reported, time.Minute)
@@ -221,7 +224,7 @@ func (b *shoal) patience() time.Duration {
 	if v.adapting == nil || b.p.rendition == m.ladder[len(m.ladder)-1] {
 		estimate = m.segment * 3 / 4 // nothing to go up to
 	}
-	return max(patienceMin, min(v.buffer()-underrunMargin, estimate, patienceMax))
+	return max(patienceMin, min(v.buffer()-pace.Append, estimate, patienceMax))
 }
 
 func (b *shoal) tellWant(from uint32) {

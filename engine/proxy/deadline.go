@@ -3,7 +3,7 @@ package proxy
 import (
 	"time"
 
-	"shoal/engine"
+	"shoal/internal/pace"
 )
 
 const (
@@ -61,5 +61,5 @@ func patience(c cmcd, bufferLength, duration time.Duration, bytes int64, progres
 	} else if c.playbackRate > 0 {
 		underrun = time.Duration(float64(underrun) / c.playbackRate)
 	}
-	return max(patienceMin, min(underrun-engine.AppendTime, estimate, patienceMax))
+	return max(patienceMin, min(underrun-pace.Append, estimate, patienceMax))
 }

@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"shoal/engine"
 	"shoal/engine/manifest"
 	"shoal/internal/pace"
 )
@@ -212,7 +211,7 @@ func (a *paced) leave(ctx context.Context, n int) error {
 	now := a.p.now()
 	a.look(now, int(a.p.pacing.flowing.Load()))
 	if !a.schedule.begun() {
-		a.schedule.begin(now.Add(-pace.HeadStart(now.Sub(a.began), a.buffer-engine.AppendTime, a.bytes, a.rate)))
+		a.schedule.begin(now.Add(-pace.HeadStart(now.Sub(a.began), a.buffer, a.bytes, a.rate)))
 	}
 	if a.rate > 0 {
 		if err := a.sleep(ctx, a.schedule.wait(now)); err != nil {

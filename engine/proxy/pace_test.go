@@ -68,17 +68,17 @@ func TestALateFirstByteIsMadeUpForWhereThePictureWouldStop(t *testing.T) {
 	const bytes, rate = 600_000, 300_000 // a body of two seconds
 	s := func(x float64) time.Duration { return time.Duration(x * float64(time.Second)) }
 	for _, c := range []struct {
-		name            string
-		wait, due, want float64
+		name             string
+		wait, held, want float64
 	}{
 		{"in time", 0.3, 2, 0},
 		{"late, and the buffer lasts", 2.5, 5, 0},
-		{"late: the last byte comes when it is due", 2.5, 3.5, 1},
+		{"late: the last byte comes half a second before the buffer ends", 2.5, 4, 1},
 		{"never more than was waited in excess", 2.5, 1, 2},
 		{"cached: what is too high a rendition shall look so", 0, 1, 0},
 		{"a start measures the line", 2.5, 0, 0},
 	} {
-		require.Equal(t, s(c.want), pace.HeadStart(s(c.wait), s(c.due), bytes, rate), c.name)
+		require.Equal(t, s(c.want), pace.HeadStart(s(c.wait), s(c.held), bytes, rate), c.name)
 	}
 	require.Zero(t, pace.HeadStart(s(2.5), s(1), bytes, 0), "not paced")
 }

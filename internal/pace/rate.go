@@ -38,6 +38,11 @@ const (
 	punctual = 500 * time.Millisecond
 )
 
+// Append is kept between a segment's last byte and the moment the buffer runs dry,
+// for players that append whole segments: hls.js shows one 30 ms later, on an idle
+// machine. A player shares its processor with the node and much else.
+const Append = 500 * time.Millisecond
+
 // Ladder is the choice that a player has, in bytes per second.
 type Ladder struct{ Lowest, Top, This float64 }
 
@@ -63,13 +68,13 @@ func Rate(line float64, l Ladder, buffer time.Duration, sharers int) float64 {
 // bytes leave, wait after they were asked for. As a rule nothing does: players
 // measure from the first byte on. But one that appends whole segments runs dry
 // when a node that waited for seeds then takes its time for the body too. So what
-// was waited in excess is given back as far as the last byte would come after
-// due, a time counted like wait. From the request on, the mean is still the
-// line's.
-func HeadStart(wait, due time.Duration, bytes int64, rate float64) time.Duration {
-	if due <= 0 || rate <= 0 {
+// was waited in excess is given back as far as the last byte would come too late
+// for the buffer, which was held when it was asked for. From the request on, the
+// mean is still the line's.
+func HeadStart(wait, held time.Duration, bytes int64, rate float64) time.Duration {
+	if held <= Append || rate <= 0 {
 		return 0 // what a start looks like decides what is played next
 	}
 	body := time.Duration(float64(bytes) / rate * float64(time.Second))
-	return max(min(wait-punctual, wait+body-due), 0)
+	return max(min(wait-punctual, wait+body+Append-held), 0)
 }
