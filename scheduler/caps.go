@@ -60,7 +60,7 @@ func (s *Scheduler) Caps(now time.Time, cdn CDN, out []Cap) []Cap {
 		return out
 	}
 	c.at = at + capsEvery
-	excess := s.excess()
+	excess := s.excess(s.owing)
 	switch {
 	case c.until == 0 && (!s.shared() || !s.line.full(at) || excess < ownQueue):
 		return out
@@ -88,11 +88,20 @@ func (s *Scheduler) shared() bool {
 	return !s.owing.Empty() && sources > 1
 }
 
-// excess is by how much all round trips to those who owe something are longer than
-// they were.
-func (s *Scheduler) excess() time.Duration {
+// QueueDelay is by how much the round trips to all seeds are longer than they were:
+// what their paths have in common is the queue before this node's own line. Without
+// seeds nobody can tell: zero.
+func (s *Scheduler) QueueDelay() time.Duration {
+	if s.up.Empty() {
+		return 0
+	}
+	return s.excess(s.up)
+}
+
+// excess is by how much all round trips to some seeds are longer than they were.
+func (s *Scheduler) excess(of SeedSet) time.Duration {
 	least := never
-	for b := s.owing; !b.Empty(); {
+	for b := of; !b.Empty(); {
 		d := &s.seeds[b.Pop()]
 		least = min(least, d.rtt-d.leastRTT)
 	}

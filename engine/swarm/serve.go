@@ -175,8 +175,12 @@ func (c *Core) Readable(_ time.Time, pc Piece, ok bool) {
 
 // NextServe returns the next burst to send: the earliest deadline among all
 // leeches for which can, the chunks that a channel may send now, is positive. A
-// leech for which it is not is asked about again after Reopen.
+// leech for which it is not is asked about again after Reopen. There is none while
+// the node's own picture comes first.
 func (c *Core) NextServe(now time.Time, can func(Peer) int) (Serve, bool) {
+	if c.serving.Empty() || c.ownFirst(now) {
+		return Serve{}, false
+	}
 	best, budget := scheduler.Seed(0), 0
 	for set := c.serving.AndNot(c.shut); !set.Empty(); {
 		slot := set.Pop()
